@@ -1,0 +1,175 @@
+"""dbt-duckdb plugin: opening the database, and the file operations that SQL lacks.
+
+`profiles.yml` names it. `macros/partitioned_parquet.sql` calls the functions that it registers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
+from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.adapters.events.logging import AdapterLogger
+from dbt_common.exceptions import DbtRuntimeError
+
+logger = AdapterLogger("DuckDB")
+
+# Longer than a person's look into the database, shorter than an hourly run's patience.
+LOCK_TIMEOUT_SECONDS = 600
+RAW_FOLDER = "twitch_streams_pipeline_dataset"
+
+
+class Plugin(BasePlugin):
+    """Checks the data folder, waits for the lock, sets the connection up."""
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
+        """Called before each connect: fails early, and in words, on what would keep DuckDB from opening the file."""
+        check_data_dir(Path(creds.path).resolve().parent)
+        wait_for_lock(creds.path, config)
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Registers the file operations, which have side effects and so are called once a row, never folded."""
+        for function, nb_arguments in ((empty_folder, 1), (replace_partition, 2), (remove_folder, 1)):
+            conn.create_function(
+                function.__name__,
+                function,
+                ["VARCHAR"] * nb_arguments,
+                "VARCHAR",
+                side_effects=True,
+            )
+
+    def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Tells SQL where the data is; absolute, since views must work from any folder."""
+        assert self.creds is not None
+        database = Path(self.creds.path).resolve()
+        # A developer's target reads the same raw files and publishes beside, not over, what others read.
+        reporting = database.parent if database.stem == "prod" else database.parent / database.stem
+        for name, value in (("raw_dir", database.parent / RAW_FOLDER), ("reporting_dir", reporting)):
+            cursor.execute(f"set variable {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
+        # Its bar would go to stdout, into the middle of the log.
+        cursor.execute("set enable_progress_bar = false")
+
+
+def check_data_dir(folder: Path) -> None:
+    """Raises DbtRuntimeError if the data folder is missing or cannot be written."""
+    if not folder.is_dir():
+        raise DbtRuntimeError(
+            f"The data folder {folder} does not exist. Create it, or set DATA_DIR to the right one."
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DbtRuntimeError(
+            f"The data folder {folder} cannot be written. Change its owner or mode, or set DATA_DIR."
+        )
+
+
+def wait_for_lock(path: str, config: dict[str, Any], timeout: float = LOCK_TIMEOUT_SECONDS) -> None:
+    """Waits until no other process has the database open: a person's shell delays a run and does not fail it.
+
+    Args:
+        path: the database file.
+        config: DuckDB's options for the connection.
+        timeout: seconds; after that DbtRuntimeError names the process that holds the lock.
+    """
+    deadline = time.monotonic() + timeout
+    told = False
+    while True:
+        try:
+            duckdb.connect(path, config=config).close()
+            return
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise DbtRuntimeError(
+                    f"{path} is still open elsewhere after {timeout:.0f} s: close that program and run this again. "
+                    f"DuckDB says: {error}"
+                ) from None
+            if not told:
+                logger.warning(
+                    f"{path} is open elsewhere; waiting up to {timeout:.0f} s for it. DuckDB says: {error}"
+                )
+                told = True
+            time.sleep(1)
+
+
+def empty_folder(path: str) -> str:
+    """Makes `path` an empty folder, whatever a killed run left in it; returns it."""
+    shutil.rmtree(path, ignore_errors=True)
+    Path(path).mkdir(parents=True)
+    return path
+
+
+def replace_partition(source: str, partition: str) -> str:
+    """Moves the finished file `source` into the folder `partition`, as all that it holds.
+
+    A reader sees the partition as it was or as it is: one rename replaces a single file; a folder with other files
+    in it (a partition that another tool wrote) is exchanged as a whole. Both files and folders reach the disk before
+    the rename, so that a power cut cannot leave an empty file under the final name.
+
+    Args:
+        source: a file on the same filesystem, its name being the final one.
+        partition: the partition's folder, which may not exist yet.
+
+    Returns:
+        The file's final path.
+    """
+    file, folder = Path(source), Path(partition)
+    sync(file)
+    target = folder / file.name
+    strangers = [entry for entry in folder.iterdir() if entry != target] if folder.is_dir() else []
+    if folder.is_dir() and not strangers:
+        file.replace(target)
+        sync(folder)
+        return str(target)
+
+    new = file.parent / folder.name
+    new.mkdir()
+    file.replace(new / file.name)
+    sync(new)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir():
+        exchange(new, folder)
+        shutil.rmtree(new)
+    else:
+        new.rename(folder)
+    sync(folder.parent)
+    return str(target)
+
+
+def remove_folder(path: str) -> str:
+    """Removes the folder `path` with all it holds, out of every reader's sight in one step; returns it."""
+    folder = Path(path)
+    if folder.is_dir():
+        doomed = folder.with_name(f".{folder.name}.removed")
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+        sync(folder.parent)
+    return path
+
+
+def exchange(a: Path, b: Path) -> None:
+    """Swaps two folders in one step where the system can (Linux), else in two renames."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    at_cwd, flag_exchange = -100, 2
+    if renameat2 and renameat2(at_cwd, os.fsencode(a), at_cwd, os.fsencode(b), flag_exchange) == 0:
+        return
+    aside = a.with_name(f"{a.name}.old")
+    b.rename(aside)
+    a.rename(b)
+    aside.rename(a)
+
+
+def sync(path: Path) -> None:
+    """Forces a file's or a folder's content to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,45 @@
+with
+
+changed_files as (
+    {{ files_to_deduplicate() }}
+),
+
+staged as (
+    select stg_streams.*
+    from {{ ref('stg_streams') }} as stg_streams
+    {% if is_incremental() %}
+        inner join changed_files using (file_name)
+    {% endif %}
+),
+
+typed as (
+    select
+        -- keys
+        file_name,
+        id,
+        try_cast(user_id as bigint) as user_id,
+        try_cast(nullif(game_id, '') as bigint) as game_id,
+
+        -- names
+        user_login,
+        user_name,
+        nullif(game_name, '') as game_name,
+        language,
+
+        -- measures
+        viewer_count,
+
+        -- times, in UTC
+        started_at,
+        file_name_datetime,
+        cast(file_name_datetime as date) as file_name_date,
+        log_import_date,
+
+        file_row_number
+    from staged
+)
+
+select * exclude (file_row_number)
+from typed
+where user_id is not null
+qualify row_number() over (partition by file_name, id order by file_row_number desc) = 1

@@ -1,0 +1,106 @@
+"""Loads the committed raw files that the ledger does not know yet, file by file.
+
+DuckDB reads the Parquet itself, so a batch needs the memory of what it spills and no data frame. A file that cannot
+be read takes nothing with it: its insert fails alone, the ledger keeps the reason, the next run tries again.
+"""
+
+import duckdb
+from dbt.adapters.events.logging import AdapterLogger
+
+logger = AdapterLogger("stg_streams")
+
+# Raw keeps all of Helix; the working set keeps what later models use. The bulky rest (title, tags, thumbnail)
+# would multiply its size.
+RAW_COLUMNS = {
+    "id": "varchar",
+    "user_id": "varchar",
+    "user_login": "varchar",
+    "user_name": "varchar",
+    "game_id": "varchar",
+    "game_name": "varchar",
+    "type": "varchar",
+    "viewer_count": "bigint",
+    "started_at": "timestamp",
+    "language": "varchar",
+    "is_mature": "boolean",
+    "api_page_number": "integer",
+    "fetched_at": "timestamp",
+    "file_row_number": "bigint",
+}
+FILE_COLUMNS = {
+    "file_name": "varchar",
+    "file_name_datetime": "timestamp",
+    "log_import_date": "timestamp",
+}
+REQUIRED = {"id", "user_id", "game_id", "viewer_count"}
+
+
+def model(dbt, session):
+    committed = dbt.source("raw", "committed_files")
+    ledger = dbt.source("ledger", "raw_files")
+    known = ledger.aggregate("count(*)").fetchall()[0][0]
+    if known and not committed.limit(1).fetchall():
+        raw_dir = session.execute("select getvariable('raw_dir')").fetchall()[0][0]
+        raise RuntimeError(
+            f"{raw_dir} holds no committed raw file, yet {known} were read from it before. Is the disk mounted, is "
+            "DATA_DIR right? Nothing was changed. To start afresh on purpose, remove prod.duckdb."
+        )
+
+    columns = ", ".join(f"{name} {type_}" for name, type_ in {**RAW_COLUMNS, **FILE_COLUMNS}.items())
+    session.execute(f"create or replace temp table stg_streams__rows ({columns})")
+    session.execute(
+        "create or replace temp table stg_streams__files (file_name varchar, file_name_datetime timestamp, "
+        "log_import_date timestamp, nb_rows bigint, error varchar)"
+    )
+    for name, path, taken_at in files_to_load(committed, ledger, dbt.is_incremental):
+        nb_rows, error = load_file(session, name, path, taken_at)
+        session.execute(
+            "insert into stg_streams__files values "
+            "(?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?)",
+            [name, taken_at, error, nb_rows, error],
+        )
+    # One import time a file, the same in the ledger and on its rows: later models compare the two.
+    return session.sql(
+        "select rows.* replace (files.log_import_date as log_import_date) "
+        "from stg_streams__rows as rows inner join stg_streams__files as files using (file_name) "
+        "where files.error is null"
+    )
+
+
+def files_to_load(committed, ledger, is_incremental):
+    """(file name, path, snapshot time) of each file to read, oldest first; everything on a full refresh."""
+    if is_incremental:
+        committed = committed.join(
+            ledger.filter("log_import_date is not null").project("file_name"), "file_name", how="anti"
+        )
+    return committed.order("file_name_datetime, file_name").fetchall()
+
+
+def load_file(session, name, path, taken_at):
+    """Appends one raw file to the batch; returns (rows, None), or (None, the reason) if it cannot be read."""
+    try:
+        present = {
+            row[0]
+            for row in session.execute(
+                "describe select * from read_parquet(?, file_row_number = true)", [path]
+            ).fetchall()
+        }
+        missing = sorted(REQUIRED - present)
+        if missing:
+            raise ValueError(f"no column {', '.join(missing)}")
+        select = ", ".join(
+            f"cast({column if column in present else 'null'} as {type_}) as {column}"
+            for column, type_ in RAW_COLUMNS.items()
+        )
+        inserted = session.execute(
+            f"insert into stg_streams__rows select {select}, ?, ?, null "
+            "from read_parquet(?, file_row_number = true)",
+            [name, taken_at, path],
+        ).fetchall()
+    except (duckdb.Error, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        logger.warning(
+            f"{name} is set aside: {reason} (tried again in the next run; to be rid of it, move {path} away)"
+        )
+        return None, reason
+    return inserted[0][0], None

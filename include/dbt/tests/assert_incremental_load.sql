@@ -1,0 +1,79 @@
+{#
+  Every committed raw file that is there, and that can be read, has arrived: in staging, in intermediate, in the facts.
+  The ledger answers for all of history at the price of one row a file; the tables themselves are asked about the
+  files of the last hours (var `tested_hours`), with the rows that the ledger expects of them.
+#}
+with
+
+committed as (
+    select file_name
+    from {{ source('raw', 'committed_files') }}
+),
+
+ledger as (
+    select
+        *,
+        nb_rows - nb_duplicates - nb_left_out as nb_streams,
+        log_import_date > {{ tested_since() }} as is_recent
+    from {{ source('ledger', 'raw_files') }}
+    where error is null
+),
+
+staged as (
+    select file_name, count(*) as nb_rows
+    from {{ ref('stg_streams') }}
+    where {{ recent_files() }}
+    group by file_name
+),
+
+intermediate as (
+    select file_name, count(*) as nb_rows
+    from {{ ref('int_streams') }}
+    where {{ recent_files() }}
+    group by file_name
+),
+
+facts as (
+    select file_name, count(*) as nb_rows
+    from (
+        select unnest(file_names) as file_name
+        from {{ ref('fact_streams') }}
+        where {{ recent_partitions(ref('fact_streams')) }}
+    )
+    group by file_name
+),
+
+written as (
+    select cast(partition_value as date) as file_name_date
+    from {{ ref('fact_streams').incorporate(path={'identifier': ref('fact_streams').identifier ~ '__partitions'}) }}
+    where written_at > {{ tested_since() }}
+),
+
+problems as (
+    select
+        committed.file_name,
+        case
+            when ledger.file_name is null then 'not in the ledger'
+            when ledger.log_import_date is null then 'never staged'
+            when ledger.int_import_date is distinct from ledger.log_import_date then 'not deduplicated'
+            when ledger.is_recent and coalesce(staged.nb_rows, 0) <> ledger.nb_rows then 'rows missing in staging'
+            when ledger.is_recent and coalesce(intermediate.nb_rows, 0) <> ledger.nb_streams
+                then 'rows missing in intermediate'
+            when ledger.is_recent and written.file_name_date is null then 'its day was not written'
+            when written.file_name_date is not null and ledger.nb_streams > 0 and facts.file_name is null
+                then 'not in the facts'
+        end as problem
+    from committed
+    left join ledger using (file_name)
+    left join staged using (file_name)
+    left join intermediate using (file_name)
+    left join facts using (file_name)
+    left join written using (file_name_date)
+    where committed.file_name not in (
+        select file_name from {{ source('ledger', 'raw_files') }} where error is not null
+    )
+)
+
+select *
+from problems
+where problem is not null

@@ -1,0 +1,99 @@
+"""The one place that reads the environment (and `.env` beside `pyproject.toml`; the environment wins)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+ROOT = Path(__file__).resolve().parents[1]
+DBT_PROJECT = ROOT / "include" / "dbt"
+
+TWITCH_API_URL = "https://api.twitch.tv/helix"
+TWITCH_AUTH_URL = "https://id.twitch.tv/oauth2/token"
+
+
+class SettingsError(ValueError):
+    """A variable is missing or wrong; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class TwitchApi:
+    """Where Helix is and who asks. The secret stays out of `repr`, and so out of logs and tracebacks."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    api_url: str = TWITCH_API_URL
+    auth_url: str = TWITCH_AUTH_URL
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The environment, checked and typed. `None` stands for a variable that is unset or empty."""
+
+    data_dir: Path
+    client_id: str | None
+    client_secret: str | None = field(repr=False)
+    api_url: str
+    auth_url: str
+    healthcheck_url: str | None = field(repr=False)
+    healthcheck_reload_url: str | None = field(repr=False)
+    start_date: date | None
+
+    def twitch_api(self) -> TwitchApi:
+        """The API with its credentials.
+
+        Raises:
+            SettingsError: `CLIENT_ID` or `CLIENT_SECRET` is missing.
+        """
+        missing = [
+            name
+            for name, value in (("CLIENT_ID", self.client_id), ("CLIENT_SECRET", self.client_secret))
+            if not value
+        ]
+        if not self.client_id or not self.client_secret:
+            raise SettingsError(
+                f"{' and '.join(missing)} not set: register an application at https://dev.twitch.tv/console "
+                f"and put both values into the environment or into {ROOT / '.env'}."
+            )
+        return TwitchApi(self.client_id, self.client_secret, self.api_url, self.auth_url)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        environ: stands in for the process environment and `.env` (tests).
+
+    Returns:
+        The settings; `data_dir` is absolute, a relative `DATA_DIR` is taken from the project's folder.
+
+    Raises:
+        SettingsError: `START_DATE` is not a date (YYYY-MM-DD).
+    """
+    if environ is None:
+        # Secrets may hold a dollar sign, so nothing is interpolated.
+        environ = {**dotenv_values(ROOT / ".env", interpolate=False), **os.environ}  # type: ignore[dict-item]
+
+    def value(name: str) -> str | None:
+        return (environ.get(name) or "").strip() or None
+
+    start = value("START_DATE")
+    try:
+        start_date = date.fromisoformat(start) if start else None
+    except ValueError:
+        raise SettingsError(f"START_DATE={start} is not a date: write it as YYYY-MM-DD.") from None
+    return Settings(
+        data_dir=(ROOT / (value("DATA_DIR") or "data")).resolve(),
+        client_id=value("CLIENT_ID"),
+        client_secret=value("CLIENT_SECRET"),
+        api_url=(value("TWITCH_API_URL") or TWITCH_API_URL).rstrip("/"),
+        auth_url=value("TWITCH_AUTH_URL") or TWITCH_AUTH_URL,
+        healthcheck_url=value("HEALTHCHECK_URL"),
+        healthcheck_reload_url=value("HEALTHCHECK_RELOAD_URL"),
+        start_date=start_date,
+    )
