@@ -12,6 +12,10 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT = ROOT / "include" / "dbt"
+DBT_MANIFEST = DBT_PROJECT / "target" / "manifest.json"
+
+# Airflow pool of one slot for every task that opens prod.duckdb: DuckDB takes one writing process at a time.
+DUCKDB_POOL = "duckdb"
 
 TWITCH_API_URL = "https://api.twitch.tv/helix"
 TWITCH_AUTH_URL = "https://id.twitch.tv/oauth2/token"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.exceptions import DbtRuntimeError
 
+from include.database import DatabaseBusyError, connect
+
 logger = AdapterLogger("DuckDB")
 
-# Longer than a person's look into the database, shorter than an hourly run's patience.
-LOCK_TIMEOUT_SECONDS = 600
 RAW_FOLDER = "twitch_streams_pipeline_dataset"
 
 
@@ -29,12 +28,16 @@ class Plugin(BasePlugin):
     """Checks the data folder, waits for the lock, sets the connection up."""
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
-        """Called before each connect: fails early, and in words, on what would keep DuckDB from opening the file."""
-        check_data_dir(Path(creds.path).resolve().parent)
-        wait_for_lock(creds.path, config)
+        """Called before each connect: says in words what would keep DuckDB from opening the file."""
+        database = Path(creds.path).resolve()
+        check_data_dir(database.parent)
+        try:
+            connect(database, config=config, tell=logger.warning).close()
+        except DatabaseBusyError as error:
+            raise DbtRuntimeError(str(error)) from None
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
-        """Registers the file operations, which have side effects and so are called once a row, never folded."""
+        """Registers the file operations, declared with side effects so that no call is folded away."""
         for function, nb_arguments in ((empty_folder, 1), (replace_partition, 2), (remove_folder, 1)):
             conn.create_function(
                 function.__name__,
@@ -46,8 +49,7 @@ class Plugin(BasePlugin):
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Tells SQL where the data is; absolute, since views must work from any folder."""
-        assert self.creds is not None
-        database = Path(self.creds.path).resolve()
+        database = Path(self.creds.path).resolve() if self.creds else Path()
         # A developer's target reads the same raw files and publishes beside, not over, what others read.
         reporting = database.parent if database.stem == "prod" else database.parent / database.stem
         for name, value in (("raw_dir", database.parent / RAW_FOLDER), ("reporting_dir", reporting)):
@@ -68,36 +70,6 @@ def check_data_dir(folder: Path) -> None:
         )
 
 
-def wait_for_lock(path: str, config: dict[str, Any], timeout: float = LOCK_TIMEOUT_SECONDS) -> None:
-    """Waits until no other process has the database open: a person's shell delays a run and does not fail it.
-
-    Args:
-        path: the database file.
-        config: DuckDB's options for the connection.
-        timeout: seconds; after that DbtRuntimeError names the process that holds the lock.
-    """
-    deadline = time.monotonic() + timeout
-    told = False
-    while True:
-        try:
-            duckdb.connect(path, config=config).close()
-            return
-        except duckdb.IOException as error:
-            if "lock" not in str(error):
-                raise
-            if time.monotonic() > deadline:
-                raise DbtRuntimeError(
-                    f"{path} is still open elsewhere after {timeout:.0f} s: close that program and run this again. "
-                    f"DuckDB says: {error}"
-                ) from None
-            if not told:
-                logger.warning(
-                    f"{path} is open elsewhere; waiting up to {timeout:.0f} s for it. DuckDB says: {error}"
-                )
-                told = True
-            time.sleep(1)
-
-
 def empty_folder(path: str) -> str:
     """Makes `path` an empty folder, whatever a killed run left in it; returns it."""
     shutil.rmtree(path, ignore_errors=True)
@@ -108,9 +80,9 @@ def empty_folder(path: str) -> str:
 def replace_partition(source: str, partition: str) -> str:
     """Moves the finished file `source` into the folder `partition`, as all that it holds.
 
-    A reader sees the partition as it was or as it is: one rename replaces a single file; a folder with other files
-    in it (a partition that another tool wrote) is exchanged as a whole. Both files and folders reach the disk before
-    the rename, so that a power cut cannot leave an empty file under the final name.
+    A reader sees the partition as it was or as it is: one rename replaces a single file; a folder with other
+    files in it (a partition that another tool wrote) is exchanged as a whole. All reaches the disk before the
+    rename, so that a power cut cannot leave an empty file under the final name.
 
     Args:
         source: a file on the same filesystem, its name being the final one.

@@ -1,7 +1,7 @@
 """Loads the committed raw files that the ledger does not know yet, file by file.
 
-DuckDB reads the Parquet itself, so a batch needs the memory of what it spills and no data frame. A file that cannot
-be read takes nothing with it: its insert fails alone, the ledger keeps the reason, the next run tries again.
+DuckDB reads the Parquet itself, so no row passes through Python. A file that cannot be read takes nothing with it:
+its insert fails alone, the ledger keeps the reason, the next run tries again.
 """
 
 import duckdb
@@ -42,8 +42,8 @@ def model(dbt, session):
     if known and not committed.limit(1).fetchall():
         raw_dir = session.execute("select getvariable('raw_dir')").fetchall()[0][0]
         raise RuntimeError(
-            f"{raw_dir} holds no committed raw file, yet {known} were read from it before. Is the disk mounted, is "
-            "DATA_DIR right? Nothing was changed. To start afresh on purpose, remove prod.duckdb."
+            f"{raw_dir} holds no committed raw file, yet {known} were read from it before. Is the disk mounted, "
+            "is DATA_DIR right? Nothing was changed. To start afresh on purpose, remove prod.duckdb."
         )
 
     columns = ", ".join(f"{name} {type_}" for name, type_ in {**RAW_COLUMNS, **FILE_COLUMNS}.items())
@@ -92,7 +92,7 @@ def load_file(session, name, path, taken_at):
             f"cast({column if column in present else 'null'} as {type_}) as {column}"
             for column, type_ in RAW_COLUMNS.items()
         )
-        inserted = session.execute(
+        inserted = session.execute(  # column names are ours, values are bound
             f"insert into stg_streams__rows select {select}, ?, ?, null "
             "from read_parquet(?, file_row_number = true)",
             [name, taken_at, path],

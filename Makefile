@@ -1,0 +1,66 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MANIFEST := include/dbt/target/manifest.json
+DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path include/dbt/logs -prune -o -type f -print)
+
+# dbt and Cosmos report usage to a server unless told otherwise.
+export DO_NOT_TRACK := 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+
+.PHONY: help venv run up manifest test lint format lock clean
+
+help: ## Show what make can do
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: $(VENV)/.installed ## Build the Python environment in .venv
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11 to 3.13 is needed; this is $$($(PYTHON) --version). Try: make venv PYTHON=python3.12"; exit 1; }
+	@echo "Building the Python environment in $(VENV) (some minutes the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "Adding what tests and linters need ..."
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@
+
+manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
+
+$(MANIFEST): $(VENV)/.installed $(DBT_FILES)
+	@$(BIN)/dbt --quiet parse --project-dir include/dbt --profiles-dir include/dbt
+	@touch $@
+
+run: $(MANIFEST) ## One whole pipeline run, then what it made (simulated streams where CLIENT_ID is unset)
+	@$(BIN)/python -m include.local run
+
+up: $(MANIFEST) ## Airflow with its web UI on loopback, the hourly DAG switched on, until Ctrl-C (PORT=8080)
+	@PORT=$(PORT) $(BIN)/python -m include.local up
+
+test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## All linters and the type checker
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint include/dbt
+	@$(BIN)/yamllint --strict .
+
+format: $(VENV)/.installed-dev ## Let ruff format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## Compile the requirements from pyproject.toml (needs uv)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-strip-extras pyproject.toml -o requirements.txt
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-strip-extras --extra dev pyproject.toml \
+		-c requirements.txt -o requirements-dev.txt
+
+clean: ## Remove everything that make made, but never data/
+	rm -rf $(VENV) .airflow include/dbt/target include/dbt/logs build *.egg-info

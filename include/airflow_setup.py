@@ -1,0 +1,79 @@
+"""Puts into Airflow's database what the DAGs rely on: the pool, and the connections that the environment describes.
+
+python -m include.airflow_setup        after `airflow db migrate`; may be run again at any time
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from airflow.models import Connection, Pool
+from airflow.utils.session import create_session
+
+from include import settings, tasks
+
+ORIGIN = "From the environment"
+
+
+def main() -> None:
+    """Creates what is missing, and follows the environment where nobody has edited the connection since."""
+    Pool.create_or_update_pool(
+        settings.DUCKDB_POOL,
+        slots=1,
+        description="Whatever opens prod.duckdb: one process at a time may write it.",
+        include_deferred=False,
+    )
+    for conn_id, fields in connections(settings.load()).items():
+        print(f"connection {conn_id}: {put_connection(conn_id, fields)}")
+
+
+def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
+    """The fields of each connection that the environment describes, by connection id."""
+    described: dict[str, dict[str, Any]] = {}
+    if environment.client_id and environment.client_secret:
+        described[tasks.TWITCH_CONNECTION] = {
+            "host": environment.api_url,
+            "login": environment.client_id,
+            "password": environment.client_secret,
+            "extra": json.dumps({"auth_url": environment.auth_url}),
+        }
+    for conn_id, url in (
+        ("healthchecks", environment.healthcheck_url),
+        ("healthchecks_reload", environment.healthcheck_reload_url),
+    ):
+        if url:
+            host, path = tasks.ping_url_parts(url)
+            described[conn_id] = {"host": host, "login": None, "password": path, "extra": None}
+    return described
+
+
+def put_connection(conn_id: str, fields: dict[str, Any]) -> str:
+    """Writes one connection unless a person made or edited it; says what was done.
+
+    The description holds a fingerprint of what the environment said. While it matches the stored fields, nobody has
+    touched them, and a changed `.env` may replace them; else what was set in the UI wins.
+    """
+    with create_session() as session:
+        stored = session.query(Connection).filter_by(conn_id=conn_id).one_or_none()
+        if stored is not None:
+            current = {name: getattr(stored, name) for name in fields}
+            if fingerprint(current) not in (stored.description or ""):
+                return "left as set in Airflow"
+            if current == fields:
+                return "as in the environment"
+            session.delete(stored)
+            session.flush()
+        description = f"{ORIGIN} ({fingerprint(fields)}); what you change here wins from then on."
+        session.add(Connection(conn_id=conn_id, conn_type="http", description=description, **fields))
+        return "set from the environment"
+
+
+def fingerprint(fields: dict[str, Any]) -> str:
+    """Tells whether the fields are still the same, and nothing else about them."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    main()

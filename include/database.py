@@ -1,0 +1,62 @@
+"""Opening DuckDB's file, which one process at a time may write."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+logger = logging.getLogger(__name__)
+
+# Longer than a person's look into the database, shorter than an hourly run's patience.
+LOCK_TIMEOUT_SECONDS = 600.0
+
+
+class DatabaseBusyError(RuntimeError):
+    """Another process keeps the database open; the message names it."""
+
+
+def connect(
+    path: Path,
+    *,
+    read_only: bool = False,
+    config: dict[str, Any] | None = None,
+    timeout: float = LOCK_TIMEOUT_SECONDS,
+    tell: Callable[[str], object] = logger.warning,
+) -> duckdb.DuckDBPyConnection:
+    """Opens the database as soon as no other process is in the way.
+
+    A person's shell delays a run and does not fail it.
+
+    Args:
+        path: the database file; made if it is missing, unless `read_only`.
+        read_only: several readers may have it open, as long as nobody writes.
+        config: DuckDB's options.
+        timeout: seconds to wait.
+        tell: gets one message when the wait begins.
+
+    Raises:
+        DatabaseBusyError: still locked after `timeout`; names the process as DuckDB does.
+        duckdb.Error: the file cannot be opened for another reason.
+    """
+    deadline = time.monotonic() + timeout
+    told = False
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only, config=config or {})
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise DatabaseBusyError(
+                    f"{path} is still open elsewhere after {timeout:.0f} s: close that program and run "
+                    f"this again. DuckDB says: {error}"
+                ) from None
+            if not told:
+                tell(f"{path} is open elsewhere; waiting up to {timeout:.0f} s for it. DuckDB says: {error}")
+                told = True
+        time.sleep(1)

@@ -1,0 +1,135 @@
+"""The processes of a local Airflow: started in order, watched, and stopped to the last one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import requests
+
+from include.local import home
+
+AIRFLOW = str(Path(sys.executable).with_name("airflow"))
+# Their log servers would listen on every address; the web server reads the same files from the disk.
+COMPONENTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+START_SECONDS = 180
+STOP_SECONDS = 20
+
+
+class ServiceError(RuntimeError):
+    """A process did not start or has died; the message says which and where its log is."""
+
+
+class Service:
+    """One child process with its output in a log file."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
+        home.LOGS.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.log = home.LOGS / f"{name}.log"
+        with self.log.open("ab") as output:
+            # A session of its own: Ctrl-C reaches the parent alone, which then stops all in order.
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raises ServiceError with the end of its log if the process has died."""
+        code = self.process.poll()
+        if code is not None:
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            raise ServiceError(f"{self.name} ended with exit code {code}; the end of {self.log}:\n{tail}")
+
+    def stop(self) -> None:
+        """Ends the process and all that it started: asks first, kills what is left after STOP_SECONDS."""
+        if self.process.poll() is not None:
+            return
+        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        self.process.terminate()
+        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=STOP_SECONDS)
+        self.process.wait()
+
+    def is_idle(self) -> bool:
+        """Whether it has no child process at work."""
+        return not psutil.Process(self.process.pid).children()
+
+
+@contextmanager
+def running(components: Sequence[str], environment: dict[str, str]) -> Iterator[dict[str, Service]]:
+    """Starts the components, waits until they answer, and stops them in reverse order at the end."""
+    with ExitStack() as stack:
+        services = {}
+        for name in components:
+            service = Service(name, [AIRFLOW, *COMPONENTS[name]], environment)
+            stack.callback(service.stop)
+            services[name] = service
+        wait_until_healthy(services, environment["AIRFLOW__API__BASE_URL"])
+        yield services
+
+
+def wait_until_healthy(services: dict[str, Service], url: str) -> None:
+    """Waits for the health that Airflow itself reports of each component.
+
+    Raises:
+        ServiceError: a component died, or was not healthy after START_SECONDS.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    wanted = {name.replace("-", "_") for name in services if name != "api-server"}
+    unhealthy = wanted
+    while time.monotonic() < deadline:
+        for service in services.values():
+            service.check()
+        try:
+            health = requests.get(f"{url}/api/v2/monitor/health", timeout=5).json()
+            unhealthy = {name for name in wanted if (health.get(name) or {}).get("status") != "healthy"}
+            if not unhealthy:
+                return
+        except (requests.RequestException, ValueError):
+            pass  # not listening yet
+        time.sleep(0.5)
+    raise ServiceError(f"Not healthy after {START_SECONDS} s: {', '.join(sorted(unhealthy))}; see {home.LOGS}")
+
+
+@contextmanager
+def simulator(environment: dict[str, str], streams: int) -> Iterator[dict[str, str]]:
+    """Runs the Helix simulator; yields the variable that makes it Airflow's connection `twitch_api`."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        ready = Path(folder) / "ready.json"
+        command = [sys.executable, "-m", "include.simulator", "--port", "0", "--streams", str(streams)]
+        service = Service("simulator", [*command, "--ready-file", str(ready)], environment)
+        stack.callback(service.stop)
+        deadline = time.monotonic() + START_SECONDS
+        while not ready.exists():
+            service.check()
+            if time.monotonic() > deadline:
+                raise ServiceError(f"The simulator did not start; see {service.log}")
+            time.sleep(0.1)
+        urls = json.loads(ready.read_text())
+        connection = {
+            "conn_type": "http",
+            "host": urls["api_url"],
+            "login": "simulator",
+            "password": "simulator-secret",
+            "extra": {"auth_url": urls["auth_url"]},
+        }
+        yield {"AIRFLOW_CONN_TWITCH_API": json.dumps(connection)}
