@@ -41,7 +41,7 @@ run: $(MANIFEST) ## One whole pipeline run, then what it made (simulated streams
 	@$(BIN)/python -m include.local run
 
 up: $(MANIFEST) ## Airflow with its web UI on loopback, the hourly DAG switched on, until Ctrl-C (PORT=8080)
-	@PORT=$(PORT) $(BIN)/python -m include.local up
+	@$(BIN)/python -m include.local up
 
 test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
 	@$(BIN)/python -m pytest

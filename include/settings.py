@@ -37,7 +37,11 @@ class TwitchApi:
 
 @dataclass(frozen=True)
 class Settings:
-    """The environment, checked and typed. `None` stands for a variable that is unset or empty."""
+    """The environment, checked and typed. `None` stands for a variable that is unset or empty.
+
+    `airflow_home` and `port` are for `make run` and `make up` alone: where Airflow keeps its database and logs, and
+    where its web UI listens.
+    """
 
     data_dir: Path
     client_id: str | None
@@ -47,6 +51,8 @@ class Settings:
     healthcheck_url: str | None = field(repr=False)
     healthcheck_reload_url: str | None = field(repr=False)
     start_date: date | None
+    airflow_home: Path
+    port: int
 
     def twitch_api(self) -> TwitchApi:
         """The API with its credentials.
@@ -55,9 +61,7 @@ class Settings:
             SettingsError: `CLIENT_ID` or `CLIENT_SECRET` is missing.
         """
         missing = [
-            name
-            for name, value in (("CLIENT_ID", self.client_id), ("CLIENT_SECRET", self.client_secret))
-            if not value
+            name for name, value in (("CLIENT_ID", self.client_id), ("CLIENT_SECRET", self.client_secret)) if not value
         ]
         if not self.client_id or not self.client_secret:
             raise SettingsError(
@@ -77,7 +81,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         The settings; `data_dir` is absolute, a relative `DATA_DIR` is taken from the project's folder.
 
     Raises:
-        SettingsError: `START_DATE` is not a date (YYYY-MM-DD).
+        SettingsError: `START_DATE` is no date (YYYY-MM-DD), `PORT` no port, or dbt could not open `DATA_DIR`.
     """
     if environ is None:
         # Secrets may hold a dollar sign, so nothing is interpolated.
@@ -86,13 +90,19 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     def value(name: str) -> str | None:
         return (environ.get(name) or "").strip() or None
 
+    data_dir = (ROOT / (value("DATA_DIR") or "data")).resolve()
+    if not {"#", "?"}.isdisjoint(str(data_dir)):
+        raise SettingsError(f"DATA_DIR={data_dir} holds a # or ?, which dbt-duckdb takes for a URL's. Rename it.")
     start = value("START_DATE")
     try:
         start_date = date.fromisoformat(start) if start else None
     except ValueError:
         raise SettingsError(f"START_DATE={start} is not a date: write it as YYYY-MM-DD.") from None
+    port = value("PORT") or "8080"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise SettingsError(f"PORT={port} is not a port: write a number from 1 to 65535.")
     return Settings(
-        data_dir=(ROOT / (value("DATA_DIR") or "data")).resolve(),
+        data_dir=data_dir,
         client_id=value("CLIENT_ID"),
         client_secret=value("CLIENT_SECRET"),
         api_url=(value("TWITCH_API_URL") or TWITCH_API_URL).rstrip("/"),
@@ -100,4 +110,6 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         healthcheck_url=value("HEALTHCHECK_URL"),
         healthcheck_reload_url=value("HEALTHCHECK_RELOAD_URL"),
         start_date=start_date,
+        airflow_home=(ROOT / (value("LOCAL_AIRFLOW_HOME") or ".airflow")).resolve(),
+        port=int(port),
     )

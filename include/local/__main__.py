@@ -19,7 +19,6 @@ from include.local.summary import summary
 
 DAG_ID = "twitch_streams"
 DEMO_STREAMS = 5_000
-DEFAULT_PORT = 8080
 
 
 class Stop(Exception):
@@ -68,12 +67,13 @@ def run() -> int:
 
 def up() -> int:
     """The scheduler, the web UI and all that belongs to them, until Ctrl-C."""
-    check_data_dir(settings.load())
-    port = int(os.environ.get("PORT") or DEFAULT_PORT)
+    environment = settings.load()
+    check_data_dir(environment)
+    port = environment.port
     check_port(port)
     with started("up", port, list(COMPONENTS)) as (url, services):
         Api(url).switch_on(DAG_ID)
-        print(f"\nAirflow is up: {url}\n  user admin, password {home.admin_password()}\n  logs in {home.LOGS}")
+        print(f"\nAirflow is up: {url}\n  user admin, password {home.admin_password()}\n  logs in {home.logs()}")
         print(f"The DAG {DAG_ID} runs at each full hour. Ctrl-C stops everything.", flush=True)
         while True:
             for service in services.values():
@@ -115,7 +115,7 @@ def run_and_tell(url: str) -> int:
         return 0
     for task_id in api.failed_tasks(DAG_ID, run_id):
         print(f"\nTask {task_id} failed: {api.error(DAG_ID, run_id, task_id)}", file=sys.stderr)
-    print(f"\nThe run failed. Full logs: {home.LOGS / f'dag_id={DAG_ID}' / f'run_id={run_id}'}", file=sys.stderr)
+    print(f"\nThe run failed. Full logs: {home.logs() / f'dag_id={DAG_ID}' / f'run_id={run_id}'}", file=sys.stderr)
     return 1
 
 

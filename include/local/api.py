@@ -50,7 +50,7 @@ class Api:
             errors = self.call("GET", "/importErrors")["import_errors"]
             if errors or time.monotonic() > deadline:
                 reasons = "\n".join(f"{entry['filename']}:\n{entry['stack_trace']}" for entry in errors)
-                raise RuntimeError(f"Airflow does not know the DAG {dag_id}. {reasons or 'See ' + str(home.LOGS)}")
+                raise RuntimeError(f"Airflow does not know the DAG {dag_id}. {reasons or 'See ' + str(home.logs())}")
             time.sleep(1)
 
     def run(self, dag_id: str, tell: Callable[[str], None]) -> tuple[str, str]:
@@ -59,9 +59,9 @@ class Api:
         Returns:
             The run's id and its final state, success or failed.
         """
-        run_id = self.call(
-            "POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": datetime.now(UTC).isoformat()}
-        )["dag_run_id"]
+        run_id = self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": datetime.now(UTC).isoformat()})[
+            "dag_run_id"
+        ]
         path = f"/dags/{dag_id}/dagRuns/{run_id}"
         told: dict[str, str] = {}
         while True:

@@ -13,17 +13,29 @@ from typing import Any
 
 from include import settings
 
-HOME = settings.ROOT / ".airflow"
-PASSWORDS = HOME / "passwords.json"
-LOGS = HOME / "logs"
+
+def folder() -> Path:
+    """Airflow's home, made if need be: its owner's alone, since keys and passwords lie in it."""
+    path = settings.load().airflow_home
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
-def environment(port: int, **more: str) -> dict[str, str]:
+def logs() -> Path:
+    """Where Airflow and its processes write their logs."""
+    return folder() / "logs"
+
+
+def passwords() -> Path:
+    """The file with the web UI's password."""
+    return folder() / "passwords.json"
+
+
+def environment(port: int) -> dict[str, str]:
     """The process environment for every Airflow command.
 
     Args:
         port: of the API server, on loopback.
-        more: variables of this run alone.
     """
     url = f"http://127.0.0.1:{port}"
     airflow = {
@@ -36,10 +48,10 @@ def environment(port: int, **more: str) -> dict[str, str]:
         "CORE__FERNET_KEY": secret("fernet_key"),
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(PASSWORDS),
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
-        "LOGGING__BASE_LOG_FOLDER": str(LOGS),
-        "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(LOGS / "dag_processor"),
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords()),
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder() / 'airflow.db'}",
+        "LOGGING__BASE_LOG_FOLDER": str(logs()),
+        "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs() / "dag_processor"),
         "API__HOST": "127.0.0.1",
         "API__PORT": str(port),
         "API__BASE_URL": url,
@@ -48,49 +60,46 @@ def environment(port: int, **more: str) -> dict[str, str]:
         "API_AUTH__JWT_SECRET": secret("jwt_secret"),
         "USAGE_DATA_COLLECTION__ENABLED": "False",
         "COSMOS__ENABLE_TELEMETRY": "False",
-        "COSMOS__CACHE_DIR": str(HOME / "cosmos"),
+        "COSMOS__CACHE_DIR": str(folder() / "cosmos"),
     }
     return {
         **os.environ,
-        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW_HOME": str(folder()),
         "DATA_DIR": str(settings.load().data_dir),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "DO_NOT_TRACK": "1",
         **{f"AIRFLOW__{name}": value for name, value in airflow.items()},
-        **more,
     }
 
 
 def secret(name: str) -> str:
-    """A random key, made once and kept in a file that only its owner may read. 32 bytes, as Fernet asks for."""
-    path = HOME / name
+    """A random key, made once: 32 bytes as URL-safe base64 with padding, the form that Fernet asks for."""
+    path = folder() / name
     if not path.exists():
-        HOME.mkdir(mode=0o700, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(url_safe_key())
+        write_private(path, secrets.token_urlsafe(32) + "=")
     return path.read_text()
 
 
-def url_safe_key() -> str:
-    """32 random bytes as URL-safe base64 with padding, the form of a Fernet key."""
-    return secrets.token_urlsafe(32) + "="
-
-
 def admin_password() -> str:
-    """The password of the user `admin`, made at the first start; kept for the owner's eyes only."""
-    if not PASSWORDS.exists():
-        HOME.mkdir(mode=0o700, exist_ok=True)
-        with os.fdopen(os.open(PASSWORDS, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({"admin": secrets.token_urlsafe(12)}, file)
-    password: str = json.loads(PASSWORDS.read_text())["admin"]
+    """The password of the user `admin`, made at the first start."""
+    path = passwords()
+    if not path.exists():
+        write_private(path, json.dumps({"admin": secrets.token_urlsafe(12)}))
+    password: str = json.loads(path.read_text())["admin"]
     return password
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a new file that only its owner may read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 class AlreadyRunningError(RuntimeError):
     """Another process runs this Airflow; `owner` says which (`command`, `pid`, `port`)."""
 
     def __init__(self, owner: dict[str, Any]) -> None:
-        super().__init__(f"`make {owner['command']}` (process {owner['pid']}) already runs Airflow in {HOME}")
+        super().__init__(f"`make {owner['command']}` (process {owner['pid']}) already runs Airflow in {folder()}")
         self.owner = owner
 
 
@@ -101,8 +110,7 @@ def only_one(command: str, port: int) -> Iterator[None]:
     Raises:
         AlreadyRunningError: another process holds it.
     """
-    HOME.mkdir(mode=0o700, exist_ok=True)
-    path: Path = HOME / "running.json"
+    path = folder() / "running.json"
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

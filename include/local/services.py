@@ -36,9 +36,9 @@ class Service:
     """One child process with its output in a log file."""
 
     def __init__(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
-        home.LOGS.mkdir(parents=True, exist_ok=True)
         self.name = name
-        self.log = home.LOGS / f"{name}.log"
+        self.log = home.logs() / f"{name}.log"
+        self.log.parent.mkdir(exist_ok=True)
         with self.log.open("ab") as output:
             # A session of its own: Ctrl-C reaches the parent alone, which then stops all in order.
             self.process = subprocess.Popen(
@@ -57,34 +57,40 @@ class Service:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise ServiceError(f"{self.name} ended with exit code {code}; the end of {self.log}:\n{tail}")
 
-    def stop(self) -> None:
-        """Ends the process and all that it started: asks first, kills what is left after STOP_SECONDS."""
-        if self.process.poll() is not None:
-            return
-        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        self.process.terminate()
-        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
-        for process in left:
-            process.kill()
-        psutil.wait_procs(left, timeout=STOP_SECONDS)
-        self.process.wait()
-
     def is_idle(self) -> bool:
         """Whether it has no child process at work."""
         return not psutil.Process(self.process.pid).children()
 
 
+def stop(services: Sequence[Service]) -> None:
+    """Ends the services and all that they started: asks first, kills what is left after STOP_SECONDS."""
+    family = []
+    for service in services:
+        if service.process.poll() is None:
+            parent = psutil.Process(service.process.pid)
+            family += [parent, *parent.children(recursive=True)]
+            service.process.terminate()
+    _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=STOP_SECONDS)
+    for service in services:
+        service.process.wait()
+
+
 @contextmanager
 def running(components: Sequence[str], environment: dict[str, str]) -> Iterator[dict[str, Service]]:
-    """Starts the components, waits until they answer, and stops them in reverse order at the end."""
-    with ExitStack() as stack:
-        services = {}
+    """Starts the components, waits until they answer, and stops them at the end."""
+    services: dict[str, Service] = {}
+    try:
         for name in components:
-            service = Service(name, [AIRFLOW, *COMPONENTS[name]], environment)
-            stack.callback(service.stop)
-            services[name] = service
+            services[name] = Service(name, [AIRFLOW, *COMPONENTS[name]], environment)
         wait_until_healthy(services, environment["AIRFLOW__API__BASE_URL"])
         yield services
+    finally:
+        # A task that is still at work reports to the API server, which therefore goes last.
+        stop([service for name, service in services.items() if name != "api-server"])
+        stop([service for name, service in services.items() if name == "api-server"])
 
 
 def wait_until_healthy(services: dict[str, Service], url: str) -> None:
@@ -107,7 +113,7 @@ def wait_until_healthy(services: dict[str, Service], url: str) -> None:
         except (requests.RequestException, ValueError):
             pass  # not listening yet
         time.sleep(0.5)
-    raise ServiceError(f"Not healthy after {START_SECONDS} s: {', '.join(sorted(unhealthy))}; see {home.LOGS}")
+    raise ServiceError(f"Not healthy after {START_SECONDS} s: {', '.join(sorted(unhealthy))}; see {home.logs()}")
 
 
 @contextmanager
@@ -117,7 +123,7 @@ def simulator(environment: dict[str, str], streams: int) -> Iterator[dict[str, s
         ready = Path(folder) / "ready.json"
         command = [sys.executable, "-m", "include.simulator", "--port", "0", "--streams", str(streams)]
         service = Service("simulator", [*command, "--ready-file", str(ready)], environment)
-        stack.callback(service.stop)
+        stack.callback(stop, [service])
         deadline = time.monotonic() + START_SECONDS
         while not ready.exists():
             service.check()

@@ -130,7 +130,10 @@
       cast({{ adapter.quote(column.name) }} as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
     {% endfor %}
   {% if query_value("count(*) from glob(" ~ quote_literal(pattern) ~ ")") > 0 %}
-  from read_parquet({{ quote_literal(pattern) }}, hive_partitioning = true, hive_types_autocast = false)
+  {#- by name: a partition that an earlier version of the model wrote may lack a column -#}
+  from read_parquet(
+    {{ quote_literal(pattern) }}, union_by_name = true, hive_partitioning = true, hive_types_autocast = false
+  )
   {% else %}
   from ({{ sql }})
   where false

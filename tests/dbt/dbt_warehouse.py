@@ -1,0 +1,168 @@
+"""A data folder with raw files, dbt's own command line over it, and an oracle that shares no code with the models."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.settings import DBT_PROJECT, ROOT
+
+Row = dict[str, Any]
+
+HELIX = pa.schema(
+    [
+        ("id", pa.string()),
+        ("user_id", pa.string()),
+        ("user_login", pa.string()),
+        ("user_name", pa.string()),
+        ("game_id", pa.string()),
+        ("game_name", pa.string()),
+        ("type", pa.string()),
+        ("title", pa.string()),
+        ("viewer_count", pa.int64()),
+        ("started_at", pa.timestamp("us", tz="UTC")),
+        ("language", pa.string()),
+        ("thumbnail_url", pa.string()),
+        ("tags", pa.list_(pa.string())),
+        ("is_mature", pa.bool_()),
+    ]
+)
+SNAPSHOT = pa.schema([*HELIX, ("api_page_number", pa.int32()), ("fetched_at", pa.timestamp("us", tz="UTC"))])
+
+
+@dataclass
+class Warehouse:
+    """One DATA_DIR and the two folders that dbt writes besides."""
+
+    data_dir: Path
+    scratch: Path
+
+    @property
+    def raw(self) -> Path:
+        return self.data_dir / "twitch_streams_pipeline_dataset"
+
+    @property
+    def facts(self) -> Path:
+        return self.data_dir / "fact_streams.parquet"
+
+    def add_file(self, at: str, rows: list[Row], schema: pa.Schema = SNAPSHOT, *, commit: bool = True) -> Path:
+        """Writes a raw file as of `at` (ISO, UTC), with a load marker under some schema's name."""
+        load_id = f"{datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp():.7f}".rstrip("0").rstrip(".")
+        path = self.raw / "twitch_streams" / f"{load_id}.{random.getrandbits(40):010x}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([{**dict.fromkeys(schema.names), **row} for row in rows], schema), path)
+        if commit:
+            self.commit(load_id)
+        return path
+
+    def commit(self, load_id: str) -> None:
+        marker = self.raw / "_dlt_loads" / f"any_schema__name__{load_id}.jsonl"
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text("{}")
+
+    def dbt(
+        self, *arguments: str, cwd: Path = ROOT, project: Path = DBT_PROJECT, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs dbt as a person would from a shell; never raises."""
+        return subprocess.run(
+            [Path(sys.executable).with_name("dbt"), *arguments]
+            + ["--project-dir", str(project), "--profiles-dir", str(project)]
+            + ["--target-path", str(self.scratch / "target"), "--log-path", str(self.scratch / "logs")],
+            env={**os.environ, "DATA_DIR": str(self.data_dir), "PWD": str(cwd), **environ},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def build(self, *arguments: str, cwd: Path = ROOT, **environ: str) -> str:
+        """`dbt build` without the unit tests, which need no data; fails the test if it fails. Returns its output."""
+        done = self.dbt("build", "--exclude-resource-type", "unit_test", *arguments, cwd=cwd, **environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.data_dir / "prod.duckdb"), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            return connection.execute(sql).fetchall()
+
+    def published(self) -> list[tuple[Any, ...]]:
+        """All facts as a reader of the Parquet sees them, sorted."""
+        with duckdb.connect() as connection:
+            return connection.execute(
+                "select file_name_date, user_id, game_id, nb_files, file_names, avg_viewer_count, sum_viewer_count, "
+                "nb_observations, max_viewer_count "
+                "from read_parquet(?, hive_partitioning = true, hive_types = {'file_name_date': date}) "
+                "order by all",
+                [f"{self.facts}/*/*.parquet"],
+            ).fetchall()
+
+    def oracle(self, *without: Path) -> list[tuple[Any, ...]]:
+        """What the facts must be: in Python, row by row, from the raw files themselves."""
+        cells: dict[tuple[Any, ...], list[tuple[str, int]]] = {}
+        for path in sorted((self.raw / "twitch_streams").glob("*.parquet")):
+            load_id = path.name.rsplit(".", 2)[0]
+            if path in without or not list((self.raw / "_dlt_loads").glob(f"*__{load_id}.jsonl")):
+                continue
+            day = datetime.fromtimestamp(float(load_id), UTC).date()
+            last = {row["id"]: row for row in pq.ParquetFile(path).read().to_pylist() if row["user_id"].isdecimal()}
+            for row in last.values():
+                game = int(row["game_id"]) if row["game_id"] else None
+                cells.setdefault((day, int(row["user_id"]), game), []).append((path.name, row["viewer_count"]))
+        result = []
+        for key, seen in cells.items():
+            names, views = sorted({name for name, _ in seen}), [count for _, count in seen]
+            result.append((*key, len(names), names, sum(views) / len(views), sum(views), len(views), max(views)))
+        return sorted(result, key=lambda row: (row[0], row[1], row[2] is None, row[2] or 0))
+
+    def partitions(self) -> dict[str, list[tuple[str, int, int]]]:
+        """Each partition's files with inode and time of change: equal if and only if nothing was written."""
+        return {
+            folder.name: [(file.name, file.stat().st_ino, file.stat().st_mtime_ns) for file in sorted(folder.iterdir())]
+            for folder in sorted(self.facts.iterdir())
+        }
+
+    def run_results(self) -> dict[str, str]:
+        """Status of each node of the last dbt run, by name."""
+        results = json.loads((self.scratch / "target" / "run_results.json").read_text())["results"]
+        return {result["unique_id"].split(".")[2]: result["status"] for result in results}
+
+
+def streams(seed: int, count: int = 60) -> list[Row]:
+    """A snapshot with all that real ones have: repeated streams, empty categories, large ids, Helix's test row."""
+    chance = random.Random(seed)
+    rows = [
+        {
+            "id": str(315_000_000_000 + chance.randrange(count)),
+            "user_id": str(chance.choice([7, 2**31 + 5, 1_426_250_762]) + chance.randrange(count // 3)),
+            "game_id": chance.choice(["", "509658", "2147452902", "4294967297"]),
+            "game_name": chance.choice(["", "Chess", "Robert'); drop table streams;--"]),
+            "viewer_count": chance.choice([0, 1, 9_648, 3_400_000]),
+            "title": chance.choice(["", "2025-01-01T00:00:00Z", "{{ 1/0 }}", "\U0001f3ae ‮x"]),
+            "started_at": datetime(2025, 1, 1, tzinfo=UTC),
+            "api_page_number": position // 10 + 1,
+        }
+        for position in range(count)
+    ]
+    rows.insert(
+        chance.randrange(count),
+        {
+            "id": "1",
+            "user_id": "testDocumentId2",
+            "game_id": "509658",
+            "viewer_count": 1000,
+            "started_at": datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC),
+        },
+    )
+    return rows

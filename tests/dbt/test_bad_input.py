@@ -1,0 +1,64 @@
+"""What a person reads when something is wrong with the data folder."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dbt_warehouse import Warehouse, streams
+
+from include.database import DatabaseBusyError, connect
+
+HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('open', flush=True); time.sleep(float(sys.argv[2]))"
+
+
+def test_a_vanished_raw_folder_stops_before_anything_is_touched(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    before = warehouse.partitions()
+    shutil.move(warehouse.raw, warehouse.data_dir / "elsewhere")
+    done = warehouse.dbt("build")
+    assert done.returncode == 1
+    assert "holds no committed raw file, yet 1 were read from it before. Is the disk mounted" in done.stdout
+    assert warehouse.partitions() == before
+    shutil.move(warehouse.data_dir / "elsewhere", warehouse.raw)
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_missing_data_folder_is_named(warehouse: Warehouse) -> None:
+    warehouse.data_dir.rmdir()
+    done = warehouse.dbt("build")
+    assert done.returncode == 2
+    assert f"The data folder {warehouse.data_dir} does not exist. Create it, or set DATA_DIR" in done.stdout
+
+
+def test_a_relative_data_dir_is_taken_from_where_dbt_was_started(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build(DATA_DIR=warehouse.data_dir.name, cwd=warehouse.data_dir.parent)
+    assert warehouse.query("select count(*) from stg.raw_files") == [(1,)]
+
+
+def test_an_open_shell_delays_a_run_and_does_not_fail_it(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    database = warehouse.data_dir / "prod.duckdb"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(database), "8"], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout and shell.stdout.readline() == b"open\n"
+        output = warehouse.build()
+        assert shell.poll() == 0
+    assert f"{database} is open elsewhere; waiting" in output and f"PID {shell.pid}" in output
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_shell_that_stays_open_is_named(tmp_path: Path) -> None:
+    database = tmp_path / "prod.duckdb"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(database), "60"], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout and shell.stdout.readline() == b"open\n"
+        try:
+            with pytest.raises(DatabaseBusyError, match=rf"(?s)close that program and run this again.*PID {shell.pid}"):
+                connect(database, timeout=1)
+        finally:
+            shell.kill()

@@ -1,0 +1,206 @@
+"""dbt over real raw files on real DuckDB, against the oracle."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from dbt_warehouse import HELIX, SNAPSHOT, Warehouse, streams
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Auckland"])
+def test_days_equal_the_oracle_in_any_timezone(warehouse: Warehouse, zone: str) -> None:
+    # Around the switches to summer time in Europe and back in New Zealand.
+    for seed, at in enumerate(
+        ["2025-03-29T22:30:00.5", "2025-03-29T23:59:59.999999", "2025-03-30T00:00:00", "2025-04-05T14:30:00"]
+    ):
+        warehouse.add_file(at, streams(seed))
+    warehouse.build(TZ=zone)
+    assert warehouse.published() == warehouse.oracle()
+    assert {row[0] for row in warehouse.published()} == {date(2025, 3, 29), date(2025, 3, 30), date(2025, 4, 5)}
+    assert warehouse.query("select * from dwh.fact_streams order by all") == warehouse.oracle()
+
+
+def test_ledger_counts_every_row_of_a_file(warehouse: Warehouse) -> None:
+    rows = streams(1)
+    warehouse.add_file("2025-01-01T10:00:00", rows)
+    warehouse.build()
+    kept = len({row["id"] for row in rows if row["user_id"].isdecimal()})
+    assert warehouse.query("select nb_rows, nb_left_out, nb_duplicates, error from stg.raw_files") == [
+        (len(rows), 1, len(rows) - 1 - kept, None)
+    ]
+
+
+def test_nothing_new_writes_nothing(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    before = warehouse.partitions(), warehouse.query("select * from stg.raw_files")
+    warehouse.build()
+    assert (warehouse.partitions(), warehouse.query("select * from stg.raw_files")) == before
+
+
+def test_a_late_file_changes_its_own_day_and_no_other(warehouse: Warehouse) -> None:
+    for day in (1, 2, 3):
+        warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
+    warehouse.build()
+    before = warehouse.partitions()
+    warehouse.add_file("2025-01-02T09:00:00", streams(9))
+    warehouse.build()
+    after = warehouse.partitions()
+    assert {day for day in after if after[day] != before[day]} == {"file_name_date=2025-01-02"}
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_file_that_arrives_between_two_models_is_counted_once(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    cautious = ["--indirect-selection", "cautious"]
+    warehouse.build("--select", "stg_streams", *cautious)
+    warehouse.add_file("2025-01-01T11:00:00", streams(2))
+    warehouse.build("--select", "int_streams", *cautious)
+    warehouse.build("--select", "stg_streams", *cautious)
+    warehouse.build("--select", "fact_streams", *cautious)
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_uncommitted_files_do_not_count_and_committed_loads_need_no_file(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    pending = warehouse.add_file("2025-01-01T11:00:00", streams(2), commit=False)
+    (warehouse.raw / "twitch_streams" / "notes.parquet").write_text("no load id in this name")
+    warehouse.commit("1735736400.5")
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
+    assert pending.name not in {name for row in warehouse.published() for name in row[4]}
+
+
+def test_one_bad_file_is_set_aside_by_name_and_tried_again(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    torn = warehouse.add_file("2025-01-01T11:00:00", streams(2))
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[: len(whole) // 2])
+    text = warehouse.add_file("2025-01-02T11:00:00", [])
+    text.write_text("not Parquet")
+    narrow = warehouse.add_file("2025-01-02T12:00:00", [{"id": "1"}], pa.schema([("id", pa.string())]))
+    output = warehouse.build()
+    for bad in (torn, text, narrow):
+        assert f"{bad.name} is set aside" in output
+    assert "no column game_id, user_id, viewer_count" in output
+    assert "Done." in output and "WARN=1" in output
+    assert warehouse.published() == warehouse.oracle(torn, text, narrow)
+
+    torn.write_bytes(whole)
+    text.unlink()
+    narrow.unlink()
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_file_that_breaks_in_the_middle_takes_no_row_with_it(warehouse: Warehouse) -> None:
+    """Its footer is whole, so it opens; its pages are not."""
+    good = warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    broken = warehouse.add_file("2025-01-01T11:00:00", streams(2, count=3000))
+    content = bytearray(broken.read_bytes())
+    content[200 : len(content) // 2] = bytes(len(content) // 2 - 200)
+    broken.write_bytes(content)
+    output = warehouse.build()
+    assert f"{broken.name} is set aside" in output
+    assert warehouse.query("select distinct file_name from stg.stg_streams") == [(good.name,)]
+    assert warehouse.published() == warehouse.oracle(broken)
+
+
+def test_a_first_file_without_rows_spoils_nothing(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", [], pa.schema([(name, pa.null()) for name in SNAPSHOT.names]))
+    warehouse.build()
+    assert not list(warehouse.facts.glob("*"))
+    assert warehouse.query("select count(*) from dwh.fact_streams") == [(0,)]
+
+    warehouse.add_file("2025-01-01T11:00:00", streams(1))
+    warehouse.build()
+    assert [folder.name for folder in warehouse.facts.iterdir()] == ["file_name_date=2025-01-01"]
+    assert all(None not in (row[0], row[1]) for row in warehouse.published())
+    # The empty file is one of the day's snapshots, and named by no row.
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_an_empty_data_folder_is_a_first_run(warehouse: Warehouse) -> None:
+    warehouse.build()
+    assert warehouse.query("select * from dwh.fact_streams") == []
+    assert not warehouse.facts.exists() or not list(warehouse.facts.iterdir())
+
+
+def test_files_of_the_first_pipeline_are_read(warehouse: Warehouse) -> None:
+    """They lack the newer columns; dlt had guessed the types of the others."""
+    warehouse.add_file("2024-01-01T10:00:00", streams(1), HELIX)
+    as_text = HELIX.set(HELIX.get_field_index("started_at"), pa.field("started_at", pa.string()))
+    rows = [{**row, "started_at": "2024-01-01T08:00:00Z"} for row in streams(2)]
+    warehouse.add_file("2024-01-01T11:00:00", rows, as_text)
+    warehouse.add_file("2024-01-01T12:00:00", streams(3))
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
+    assert warehouse.query("select count(*) from stg.stg_streams where api_page_number is null")[0][0] > 0
+
+
+def test_partitions_of_the_first_pipeline_are_taken_over(warehouse: Warehouse) -> None:
+    """It wrote several files a day, without the newer columns: replaced whole where raw still has the day."""
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    row = {"user_id": 7, "game_id": None, "nb_files": 1, "file_names": ["a"], "avg_viewer_count": 2.0}
+    for folder in ("file_name_date=2025-01-01", "file_name_date=2024-06-01"):
+        partition = warehouse.facts / folder
+        partition.mkdir(parents=True)
+        for name in ("data_0.parquet", "data_1.parquet"):
+            pq.write_table(pa.Table.from_pylist([row]), partition / name)
+    warehouse.build()
+    assert [file.name for file in (warehouse.facts / "file_name_date=2025-01-01").iterdir()] == ["data.parquet"]
+    # Raw holds nothing of that day any more, so its facts stay, and the view reads them, too.
+    old_day = "select avg_viewer_count, sum_viewer_count from dwh.fact_streams where file_name_date = '2024-06-01'"
+    assert warehouse.query(old_day) == [(2.0, None), (2.0, None)]
+    shutil.rmtree(warehouse.facts / "file_name_date=2024-06-01")
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_partition_that_is_gone_is_written_again(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.add_file("2025-01-02T10:00:00", streams(2))
+    warehouse.build()
+    shutil.rmtree(warehouse.facts / "file_name_date=2025-01-01")
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_full_refresh_reads_everything_again(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    path = warehouse.add_file("2025-01-01T11:00:00", streams(2))
+    warehouse.build()
+    pq.write_table(pq.ParquetFile(path).read().slice(0, 20), path)
+    warehouse.build("--full-refresh")
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_no_leftovers_outside_the_contract(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    assert sorted(path.name for path in warehouse.data_dir.iterdir()) == [
+        "fact_streams.parquet",
+        "prod.duckdb",
+        "twitch_streams_pipeline_dataset",
+    ]
+    assert warehouse.query("select table_schema || '.' || table_name from information_schema.tables order by all") == [
+        (name,)
+        for name in (
+            "dwh.fact_streams",
+            "dwh.fact_streams__partitions",
+            "int.int_streams",
+            "stg.raw_files",
+            "stg.stg_streams",
+        )
+    ]
+
+
+def test_the_dev_target_leaves_what_others_read_alone(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build("--target", "dev")
+    assert not warehouse.facts.exists()
+    assert list((warehouse.data_dir / "dev" / "fact_streams.parquet").glob("*/data.parquet"))
