@@ -28,7 +28,7 @@ def dbt_models(group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
     """
     if not DBT_MANIFEST.is_file():
         raise FileNotFoundError(f"{DBT_MANIFEST} is missing: run `make manifest`.")
-    group = DbtTaskGroup(
+    group: TaskGroup = DbtTaskGroup(
         group_id=group_id,
         project_config=ProjectConfig(manifest_path=DBT_MANIFEST, project_name="twitch_bi", install_dbt_deps=False),
         profile_config=ProfileConfig(
@@ -46,10 +46,9 @@ def dbt_models(group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
             # One asset for the whole run instead, set by the DAG.
             emit_datasets=False,
             normalize_task_id=lambda node: node.resource_name,
+            normalize_task_display_name=lambda node: node.resource_name,
         ),
         operator_args={
-            # Rendered when the task runs, so that parsing the DAG reads no environment.
-            "env": {"DATA_DIR": "{{ data_dir() }}"},
             "append_env": True,
             "pool": DUCKDB_POOL,
             # A run without a snapshot of its own still loads what is there.
@@ -63,7 +62,7 @@ def dbt_models(group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
     return group
 
 
-def document_tasks(group: TaskGroup) -> None:
+def document_tasks(group: Any) -> None:
     """Shows each model's description, which its yml states once, in the UI's task page."""
     nodes = json.loads(DBT_MANIFEST.read_bytes())["nodes"]
     for task in group.iter_tasks():

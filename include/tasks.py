@@ -88,8 +88,7 @@ def report() -> dict[str, Any]:
             "from stg.raw_files"
         ).fetchall()[0]
         day, rows, days = database.execute(
-            "select max(partition_value), arg_max(nb_rows, partition_value), count(*) "
-            "from dwh.fact_streams__partitions"
+            "select max(partition_value), arg_max(nb_rows, partition_value), count(*) from dwh.fact_streams__partitions"
         ).fetchall()[0]
     for name in set_aside or []:
         logger.warning("Raw file %s cannot be read and is set aside; it is tried again in each run.", name)

@@ -8,6 +8,7 @@ ping) as password, so that Airflow masks it in logs and in the UI. Without such 
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,8 @@ from airflow.sdk.log import mask_secret
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+logger = logging.getLogger(__name__)
 
 ENDPOINTS = {"success": "", "start": "/start", "fail": "/fail", "log": "/log"}
 # What Healthchecks stores of a body.
@@ -61,7 +64,7 @@ class HealthchecksNotifier(BaseNotifier):
         except AirflowNotFoundException:
             return
         if not path:
-            self.log.warning("The connection %s has no ping path (its password): no ping.", self.conn_id)
+            logger.warning("The connection %s has no ping path (its password): no ping.", self.conn_id)
             return
         mask_secret(path)
         try:
@@ -71,13 +74,13 @@ class HealthchecksNotifier(BaseNotifier):
             answer = self.post(hook, f"{path}{ENDPOINTS[self.signal]}?rid={run_uuid(context)}", text)
         # Whatever goes wrong here, the run has done its work: a ping must not undo that.
         except Exception as error:
-            self.log.warning("Healthchecks %s ping not sent: %s", self.signal, str(error).replace(path, "***"))
+            logger.warning("Healthchecks %s ping not sent: %s", self.signal, str(error).replace(path, "***"))
             return
         # The hosted service answers 200 to unknown checks and to too many pings, too.
         if answer.status_code == requests.codes.ok and answer.text.strip() == "OK":
-            self.log.info("Healthchecks %s ping recorded.", self.signal)
+            logger.info("Healthchecks %s ping recorded.", self.signal)
         else:
-            self.log.warning(
+            logger.warning(
                 "Healthchecks %s ping not recorded: %s %s", self.signal, answer.status_code, answer.text[:200]
             )
 

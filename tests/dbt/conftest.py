@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,15 @@ from dbt_warehouse import Warehouse
 
 
 @pytest.fixture(scope="session")
-def parsed_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One target folder for all, so that dbt parses the project once."""
-    return tmp_path_factory.mktemp("dbt")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same two for all tests: dbt parses the whole project again when its profile names another database."""
+    # A path with what shells, URLs and SQL would trip over.
+    return tmp_path_factory.mktemp("o'da ta %20"), tmp_path_factory.mktemp("dbt")
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path, parsed_project: Path) -> Warehouse:
-    # A path with all that shells, URLs and SQL would trip over.
-    data_dir = tmp_path / "o'da ta %20"
+def warehouse(folders: tuple[Path, Path]) -> Warehouse:
+    data_dir, scratch = folders
+    shutil.rmtree(data_dir, ignore_errors=True)
     data_dir.mkdir()
-    return Warehouse(data_dir, parsed_project)
+    return Warehouse(data_dir, scratch)

@@ -76,9 +76,12 @@ class Warehouse:
     ) -> subprocess.CompletedProcess[str]:
         """Runs dbt as a person would from a shell; never raises."""
         return subprocess.run(
-            [Path(sys.executable).with_name("dbt"), *arguments]
-            + ["--project-dir", str(project), "--profiles-dir", str(project)]
-            + ["--target-path", str(self.scratch / "target"), "--log-path", str(self.scratch / "logs")],
+            [
+                Path(sys.executable).with_name("dbt"),
+                *arguments,
+                *("--project-dir", str(project), "--profiles-dir", str(project)),
+                *("--target-path", str(self.scratch / "target"), "--log-path", str(self.scratch / "logs")),
+            ],
             env={**os.environ, "DATA_DIR": str(self.data_dir), "PWD": str(cwd), **environ},
             cwd=cwd,
             capture_output=True,
@@ -149,7 +152,7 @@ def streams(seed: int, count: int = 60) -> list[Row]:
             "game_id": chance.choice(["", "509658", "2147452902", "4294967297"]),
             "game_name": chance.choice(["", "Chess", "Robert'); drop table streams;--"]),
             "viewer_count": chance.choice([0, 1, 9_648, 3_400_000]),
-            "title": chance.choice(["", "2025-01-01T00:00:00Z", "{{ 1/0 }}", "\U0001f3ae ‮x"]),
+            "title": chance.choice(["", "2025-01-01T00:00:00Z", "{{ 1/0 }}", "\U0001f3ae \u202ex"]),
             "started_at": datetime(2025, 1, 1, tzinfo=UTC),
             "api_page_number": position // 10 + 1,
         }

@@ -12,7 +12,12 @@ from dbt_warehouse import Warehouse, streams
 
 from include.database import DatabaseBusyError, connect
 
-HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('open', flush=True); time.sleep(float(sys.argv[2]))"
+HOLD = """
+import duckdb, sys, time
+connection = duckdb.connect(sys.argv[1])
+print("open", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
 
 
 def test_a_vanished_raw_folder_stops_before_anything_is_touched(warehouse: Warehouse) -> None:

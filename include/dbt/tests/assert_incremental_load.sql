@@ -6,35 +6,44 @@
 with
 
 committed as (
-    select file_name
-    from {{ source('raw', 'committed_files') }}
+    select files.file_name
+    from {{ source('raw', 'committed_files') }} as files
+    anti join {{ source('ledger', 'raw_files') }} as set_aside
+        on files.file_name = set_aside.file_name and set_aside.error is not null
 ),
 
 ledger as (
     select
         *,
         nb_rows - nb_duplicates - nb_left_out as nb_streams,
+        coalesce(int_import_date = log_import_date, false) as is_deduplicated,
         log_import_date > {{ tested_since() }} as is_recent
     from {{ source('ledger', 'raw_files') }}
     where error is null
 ),
 
 staged as (
-    select file_name, count(*) as nb_rows
+    select
+        file_name,
+        count(*) as nb_rows
     from {{ ref('stg_streams') }}
     where {{ recent_files() }}
     group by file_name
 ),
 
 intermediate as (
-    select file_name, count(*) as nb_rows
+    select
+        file_name,
+        count(*) as nb_rows
     from {{ ref('int_streams') }}
     where {{ recent_files() }}
     group by file_name
 ),
 
 facts as (
-    select file_name, count(*) as nb_rows
+    select
+        file_name,
+        count(*) as nb_rows
     from (
         select unnest(file_names) as file_name
         from {{ ref('fact_streams') }}
@@ -55,7 +64,7 @@ problems as (
         case
             when ledger.file_name is null then 'not in the ledger'
             when ledger.log_import_date is null then 'never staged'
-            when ledger.int_import_date is distinct from ledger.log_import_date then 'not deduplicated'
+            when not ledger.is_deduplicated then 'not deduplicated'
             when ledger.is_recent and coalesce(staged.nb_rows, 0) <> ledger.nb_rows then 'rows missing in staging'
             when ledger.is_recent and coalesce(intermediate.nb_rows, 0) <> ledger.nb_streams
                 then 'rows missing in intermediate'
@@ -69,9 +78,6 @@ problems as (
     left join intermediate using (file_name)
     left join facts using (file_name)
     left join written using (file_name_date)
-    where committed.file_name not in (
-        select file_name from {{ source('ledger', 'raw_files') }} where error is not null
-    )
 )
 
 select *

@@ -1,0 +1,40 @@
+"""What all tests share: an Airflow of their own, and nothing of the developer's environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from include.settings import ROOT
+
+# Before anything imports Airflow, which reads them once and makes its home at once.
+_HOME = tempfile.mkdtemp(prefix="airflow-tests-")
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "COSMOS", "DBT_"))]:
+    del os.environ[_name]
+os.environ.update(
+    AIRFLOW_HOME=_HOME,
+    AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
+    AIRFLOW__CORE__PLUGINS_FOLDER=str(ROOT / "plugins"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__COSMOS__CACHE_DIR=f"{_HOME}/cosmos",
+    AIRFLOW__COSMOS__ENABLE_TELEMETRY="False",
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+    DO_NOT_TRACK="1",
+    DBT_SEND_ANONYMOUS_USAGE_STATS="false",
+)
+# Set and empty, so that neither the shell's values nor those of a developer's .env reach a test.
+for _name in ("CLIENT_ID", "CLIENT_SECRET", "HEALTHCHECK_URL", "HEALTHCHECK_RELOAD_URL", "START_DATE", "DATA_DIR"):
+    os.environ[_name] = ""
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> Path:
+    """Airflow's metadata database, migrated, on SQLite in the tests' own home."""
+    airflow = Path(sys.executable).with_name("airflow")
+    subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True)
+    return Path(_HOME) / "airflow.db"

@@ -1,0 +1,77 @@
+"""The pool and the connections in a real Airflow database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.models import Connection, Pool
+from airflow.utils.session import create_session
+
+from include import airflow_setup, settings
+
+ENVIRONMENT = {
+    "CLIENT_ID": "an-id",
+    "CLIENT_SECRET": "a-secret",
+    "HEALTHCHECK_URL": "https://hc-ping.com/9f8e7d6c-0000-4000-8000-000000000000",
+    "HEALTHCHECK_RELOAD_URL": "https://hc.example.org:8443/ping/key/slug",
+}
+
+
+@pytest.fixture(autouse=True)
+def empty(airflow_database: object) -> None:
+    with create_session() as session:
+        session.query(Connection).delete()
+
+
+def setup(**changes: str) -> dict[str, str]:
+    described = airflow_setup.connections(settings.load({**ENVIRONMENT, **changes}))
+    return {conn_id: airflow_setup.put_connection(conn_id, fields) for conn_id, fields in described.items()}
+
+
+def stored(conn_id: str) -> Any:
+    with create_session() as session:
+        connection = session.query(Connection).filter_by(conn_id=conn_id).one()
+        return connection.host, connection.login, connection.password, connection.extra_dejson
+
+
+def test_connections_follow_the_environment() -> None:
+    assert set(setup().values()) == {"set from the environment"}
+    assert stored("twitch_api") == (
+        "https://api.twitch.tv/helix",
+        "an-id",
+        "a-secret",
+        {"auth_url": "https://id.twitch.tv/oauth2/token"},
+    )
+    # A ping URL's path is its secret: it is the password, which Airflow masks, and nowhere else.
+    assert stored("healthchecks") == ("https://hc-ping.com", None, "9f8e7d6c-0000-4000-8000-000000000000", {})
+    assert stored("healthchecks_reload") == ("https://hc.example.org:8443", None, "ping/key/slug", {})
+    assert set(setup().values()) == {"as in the environment"}
+    assert setup(CLIENT_SECRET="corrected")["twitch_api"] == "set from the environment"
+    assert stored("twitch_api")[2] == "corrected"
+
+
+def test_what_a_person_sets_in_the_ui_wins() -> None:
+    setup()
+    with create_session() as session:
+        session.query(Connection).filter_by(conn_id="twitch_api").one().set_password("from the UI")
+    assert setup(CLIENT_SECRET="changed")["twitch_api"] == "left as set in Airflow"
+    assert stored("twitch_api")[2] == "from the UI"
+
+
+def test_a_persons_own_connection_is_left_alone() -> None:
+    with create_session() as session:
+        session.add(Connection(conn_id="healthchecks", conn_type="http", host="https://mine", description="mine"))
+    assert setup()["healthchecks"] == "left as set in Airflow"
+    assert stored("healthchecks")[0] == "https://mine"
+
+
+def test_without_a_variable_there_is_no_connection() -> None:
+    assert airflow_setup.connections(settings.load({})) == {}
+
+
+def test_the_pool_has_one_slot_whatever_it_had() -> None:
+    Pool.create_or_update_pool(settings.DUCKDB_POOL, slots=9, description="", include_deferred=False)
+    airflow_setup.main()
+    with create_session() as session:
+        assert session.query(Pool).filter_by(pool=settings.DUCKDB_POOL).one().slots == 1

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from include import settings
+
+
+def test_defaults() -> None:
+    loaded = settings.load({})
+    assert loaded.data_dir == settings.ROOT / "data"
+    assert loaded.api_url == "https://api.twitch.tv/helix"
+    assert loaded.auth_url == "https://id.twitch.tv/oauth2/token"
+    assert (loaded.client_id, loaded.healthcheck_url, loaded.start_date) == (None, None, None)
+
+
+def test_values_are_typed_and_blank_ones_are_unset() -> None:
+    loaded = settings.load({"DATA_DIR": "/x/../y", "START_DATE": "2025-02-28", "CLIENT_ID": " ", "PORT": "9000"})
+    assert (loaded.data_dir, loaded.start_date, loaded.client_id, loaded.port) == (
+        Path("/y"),
+        date(2025, 2, 28),
+        None,
+        9000,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("START_DATE", "2025-02-29", "START_DATE=2025-02-29 is not a date"),
+        ("PORT", "http", "PORT=http is not a port"),
+        ("PORT", "70000", "PORT=70000 is not a port"),
+        ("DATA_DIR", "/data#1", "DATA_DIR=/data#1 holds a # or ?"),
+    ],
+)
+def test_a_bad_value_is_named(name: str, value: str, message: str) -> None:
+    with pytest.raises(settings.SettingsError, match=message.replace("?", r"\?")):
+        settings.load({name: value})
+
+
+def test_missing_credentials_are_named() -> None:
+    with pytest.raises(settings.SettingsError, match="CLIENT_SECRET not set: register an application"):
+        settings.load({"CLIENT_ID": "x"}).twitch_api()
+
+
+def test_secrets_stay_out_of_repr() -> None:
+    loaded = settings.load({"CLIENT_ID": "x", "CLIENT_SECRET": "s3cret", "HEALTHCHECK_URL": "https://h/s3cret"})
+    assert "s3cret" not in f"{loaded!r} {loaded.twitch_api()!r}"
+
+
+def test_dotenv_gives_way_to_the_environment_and_is_not_interpolated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("CLIENT_ID=from-file\nCLIENT_SECRET='a$HOME$b'\nDATA_DIR=elsewhere\n")
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    monkeypatch.delenv("CLIENT_SECRET")
+    monkeypatch.delenv("DATA_DIR")
+    monkeypatch.setenv("CLIENT_ID", "from-shell")
+    loaded = settings.load()
+    assert (loaded.client_id, loaded.client_secret) == ("from-shell", "a$HOME$b")
+    assert loaded.data_dir == tmp_path / "elsewhere"
