@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dbt_warehouse import Warehouse
+from warehouse import Warehouse
 
 
 @pytest.fixture(scope="session")

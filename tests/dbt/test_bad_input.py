@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dbt_warehouse import Warehouse, streams
+from warehouse import Warehouse, streams
 
 from include.database import DatabaseBusyError, connect
 

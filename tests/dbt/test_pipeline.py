@@ -8,7 +8,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dbt_warehouse import HELIX, SNAPSHOT, Warehouse, streams
+from warehouse import HELIX, SNAPSHOT, Warehouse, streams
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Auckland"])

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from dbt_warehouse import Warehouse, streams
+from warehouse import Warehouse, streams
 
 from include.settings import DBT_PROJECT
 

@@ -4,59 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from airflow.sdk import DAG
 from healthchecks import MAX_BODY_BYTES, HealthchecksNotifier
+from pings import PingServer, ping_server
 
 PATH = "ping-key-9f8e7d/hourly-snapshot"
 CONTEXT: Any = {"dag": DAG("twitch_streams"), "run_id": "manual__2025-01-01"}
 
 
-class PingServer(ThreadingHTTPServer):
-    """Answers each request with the next of `answers` (status, body, seconds to wait), the last one for ever."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: list[tuple[int, str, float]] = [(200, "OK", 0)]
-        self.pings: list[tuple[str, dict[str, list[str]], bytes]] = []
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: PingServer
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        url = urlsplit(self.path)
-        self.server.pings.append((url.path, parse_qs(url.query), body))
-        status, text, wait = self.server.answers[0]
-        if len(self.server.answers) > 1:
-            self.server.answers.pop(0)
-        time.sleep(wait)
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PingServer]:
-    with PingServer() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        connect(monkeypatch, f"http://127.0.0.1:{server.server_address[1]}")
+    with ping_server() as server:
+        connect(monkeypatch, server.url)
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, host: str) -> None:

@@ -1,0 +1,117 @@
+"""The raw folder: what is committed in it, whether it can be written, and how a failed snapshot leaves it."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from dlt.destinations.impl.filesystem.filesystem import CURRENT_VERSION, INIT_FILE_NAME
+
+from include.extract.errors import ExtractError
+
+DATASET = "twitch_streams_pipeline_dataset"
+TABLE = "twitch_streams"
+
+
+@dataclass(frozen=True)
+class RawFolder:
+    """The dataset that dlt writes under DATA_DIR."""
+
+    data_dir: Path
+
+    @property
+    def dataset(self) -> Path:
+        return self.data_dir / DATASET
+
+    @property
+    def files(self) -> Path:
+        return self.dataset / TABLE
+
+    @property
+    def commits(self) -> Path:
+        return self.dataset / "_dlt_loads"
+
+    def check_writable(self) -> None:
+        """Writes a nameless file into each folder that the snapshot will write to.
+
+        Raises:
+            ExtractError: one of them cannot be written.
+        """
+        folder = self.data_dir
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self.data_dir, self.dataset, self.files, self.commits):
+                if folder.exists():
+                    with tempfile.TemporaryFile(dir=folder) as probe:
+                        probe.write(b"probe")
+        except OSError as error:
+            raise ExtractError(
+                f"{folder} cannot be written ({error.strerror}): make it a folder that user id {os.getuid()} may "
+                "write, or point DATA_DIR to another one."
+            ) from error
+
+    def mend(self) -> None:
+        """Makes the dataset one that dlt can load into, whatever a kill in mid-write left of dlt's own files.
+
+        dlt fails for ever on a folder without `init`, on half an `init`, and on half a stored schema.
+        """
+        self.dataset.mkdir(parents=True, exist_ok=True)
+        init = self.dataset / INIT_FILE_NAME
+        # An empty one is whole: of dlt's first storage version.
+        if not init.exists() or (init.stat().st_size and not is_json(init)):
+            whole = init.with_name(f"{INIT_FILE_NAME}.{os.getpid()}.{threading.get_ident()}")
+            whole.write_text(json.dumps({"initial_version": CURRENT_VERSION, "current_version": CURRENT_VERSION}))
+            whole.replace(init)
+        for schema in (self.dataset / "_dlt_version").glob("*.jsonl"):
+            if not is_json(schema):
+                schema.unlink(missing_ok=True)
+
+    def recent_rows(self, snapshots: int) -> list[int]:
+        """Rows of the newest committed files, from their footers alone; an unreadable file is passed over."""
+        committed = {name.rpartition("__")[2].removesuffix(".jsonl") for name in names(self.commits)}
+        files = [name for name in names(self.files) if load_id(name) in committed]
+        rows = []
+        for name in heapq.nlargest(snapshots, files, key=lambda name: as_number(load_id(name))):
+            try:
+                rows.append(pq.read_metadata(self.files / name).num_rows)
+            except (pa.ArrowException, OSError):
+                continue
+        return rows
+
+    def discard(self, load_id: str) -> None:
+        """Removes what a failed snapshot left: its commit first, so that no reader sees one without its file."""
+        for leftover in (*self.commits.glob(f"*__{load_id}.jsonl"), *self.files.glob(f"{load_id}.*")):
+            leftover.unlink(missing_ok=True)
+
+
+def is_json(file: Path) -> bool:
+    """Whether the file is there and whole."""
+    try:
+        json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def names(folder: Path) -> list[str]:
+    """The files in a folder; none if it is not there yet."""
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+def load_id(file_name: str) -> str:
+    """`1795378976.9683182` of `1795378976.9683182.a1b2c3.parquet`."""
+    return file_name.rsplit(".", 2)[0]
+
+
+def as_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

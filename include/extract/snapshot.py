@@ -1,0 +1,162 @@
+"""One snapshot: every page of live streams into one committed Parquet file, or nothing at all."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.destinations import filesystem
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from include.extract.errors import ExtractError
+from include.extract.helix import Helix, Limits
+from include.extract.raw import DATASET, TABLE, RawFolder
+from include.extract.reader import Reader
+from include.settings import TwitchApi
+
+log = logging.getLogger(__name__)
+
+PIPELINE = "twitch_streams_pipeline"
+
+COMPARED = 24
+"""A snapshot is small by the measure of this many before it: a day."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a snapshot took; counts, never data."""
+
+    load_id: str
+    file_name: str | None
+    """Base name of the raw file; None if no stream was live."""
+    rows: int
+    pages: int
+    duplicates: int
+    """Rows of a stream that an earlier page showed already; raw keeps them."""
+    seconds: float
+    retries: int
+    token_renewals: int
+    rate_limit_waits: int
+    ended_by: str
+    """Why paging stopped: "no cursor", "cursor seen before" or "pages without a new stream"."""
+    unknown_fields: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON types."""
+        return asdict(self)
+
+
+def take_snapshot(
+    api: TwitchApi,
+    data_dir: Path,
+    clock: Callable[[], float] = time.time,
+    limits: Limits | None = None,
+) -> Snapshot:
+    """Takes a snapshot of all live streams and commits it under `data_dir`.
+
+    Args:
+        api: where Helix is, and the credentials.
+        data_dir: the data folder; it is made if it is not there.
+        clock: Unix time in seconds, for `fetched_at`.
+        limits: how long to try, wait and read.
+
+    Raises:
+        ExtractError: the snapshot could not be finished; nothing of it was committed.
+    """
+    started = time.monotonic()
+    raw = RawFolder(data_dir.absolute())
+    raw.check_writable()
+    reader = Reader(Helix(api, limits or Limits()), clock)
+    try:
+        recent = raw.recent_rows(COMPARED)
+        file_name = commit(reader, raw)
+    except (PipelineStepFailed, OSError) as error:
+        ours = explained(error, data_dir)
+        raise ours from ours.__cause__
+    paginator, counts, builder = reader.paginator, reader.helix.counts, reader.builder
+    snapshot = Snapshot(
+        load_id=builder.load_id,
+        file_name=file_name,
+        rows=builder.rows,
+        pages=paginator.pages,
+        duplicates=paginator.duplicates,
+        seconds=round(time.monotonic() - started, 3),
+        retries=counts.retries,
+        token_renewals=counts.token_renewals,
+        rate_limit_waits=counts.rate_limit_waits,
+        ended_by=paginator.ended_by,
+        unknown_fields=sorted(builder.findings.unknown),
+        warnings=builder.findings.warnings() + suspicions(builder.rows, recent),
+    )
+    log.info("committed: %d rows on %d pages, ended by: %s", snapshot.rows, snapshot.pages, snapshot.ended_by)
+    for warning in snapshot.warnings:
+        log.warning("%s", warning)
+    return snapshot
+
+
+def commit(reader: Reader, raw: RawFolder) -> str | None:
+    """Runs dlt's three steps, and returns the name of the file they committed.
+
+    They run one by one, since `pipeline.run()` would first restore state from the raw folder. Each run has a
+    pipelines folder of its own, since dlt would finish a package of a crashed run instead of taking the snapshot.
+    """
+    with tempfile.TemporaryDirectory(prefix="twitch-bi-extract-") as folder:
+        pipeline = dlt.pipeline(
+            PIPELINE,
+            pipelines_dir=folder,
+            destination=filesystem(str(raw.data_dir), layout="{table_name}/{load_id}.{file_id}.{ext}"),
+            dataset_name=DATASET,
+        )
+        # dlt drops a package without a job. Its own state is one, so that an empty snapshot is committed, too.
+        pipeline.config.restore_from_destination = True
+        pipeline.extract(dlt.resource(reader.tables(), name=TABLE), loader_file_format="parquet")
+        pipeline.normalize()
+        try:
+            raw.mend()
+            jobs = pipeline.load().load_packages[0].jobs["completed_jobs"]
+        except BaseException:
+            raw.discard(reader.builder.load_id)
+            raise
+    files = [job.job_file_info for job in jobs if job.job_file_info.table_name == TABLE]
+    return f"{reader.builder.load_id}.{files[0].file_id}.parquet" if files else None
+
+
+def suspicions(rows: int, recent: Sequence[int]) -> list[str]:
+    """What is odd about the size of a snapshot, beside the `recent` ones."""
+    if not rows:
+        return ["The snapshot is empty: Helix gave no live stream. It is committed."]
+    usual = statistics.median(recent) if recent else 0
+    if rows < usual / 2:
+        return [
+            f"The snapshot is suspiciously small: {rows:,} rows, where the last {len(recent)} had {usual:,.0f} in "
+            "the median. It is committed."
+        ]
+    return []
+
+
+def explained(error: BaseException, data_dir: Path) -> BaseException:
+    """What to raise for a failed run: our own error if one lies below dlt's, else one that says what to do."""
+    chain = [error]
+    while below := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(below)
+    for cause in chain:
+        if isinstance(cause, (ExtractError, KeyboardInterrupt)):
+            return cause
+    root = chain[-1]
+    if isinstance(root, OSError):
+        ours = ExtractError(
+            f"The snapshot could not be written: {root.strerror or root}. "
+            f"Check the free space and the permissions of {data_dir} and of {tempfile.gettempdir()}."
+        )
+    else:
+        ours = ExtractError(f"dlt could not write the snapshot: {type(root).__name__}: {' '.join(str(root).split())}")
+    ours.__cause__ = root
+    return ours

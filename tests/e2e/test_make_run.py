@@ -1,0 +1,106 @@
+"""`make run`: a whole pipeline run through a real Airflow, against the simulator."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from conftest import Machine
+from pings import ping_server
+from warehouse import Warehouse
+
+from include.settings import ROOT
+from include.simulator.config import SimulatorConfig
+from include.simulator.server import serve
+
+
+def everything_left_behind(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_two_runs_make_two_snapshots_and_the_oracles_facts(machine: Machine, tmp_path: Path) -> None:
+    secret_path = "5ecret-ping-key/hourly"
+    warehouse = Warehouse(machine.data_dir, tmp_path)
+    with ping_server() as server:
+        for number, zone in enumerate(["UTC", "Pacific/Kiritimati"], start=1):
+            done = machine.make("run", TZ=zone, HEALTHCHECK_URL=f"{server.url}/{secret_path}")
+            assert done.returncode == 0, done.stdout + done.stderr
+            files = sorted((warehouse.raw / "twitch_streams").iterdir())
+            assert len(files) == number
+            assert len(list((warehouse.raw / "_dlt_loads").iterdir())) == number
+            assert warehouse.published() == warehouse.oracle()
+            for task in ("extract", "stg_streams", "int_streams", "fact_streams", "assert_incremental_load", "report"):
+                assert re.search(rf"{task}\S* +success", done.stdout), done.stdout
+            rows = warehouse.query(
+                f"select sum(nb_rows), sum(nb_duplicates) from stg.raw_files where file_name = '{files[-1].name}'"
+            )[0]
+            assert re.search(
+                rf"Snapshot +{rows[0]:,} rows, [\d,]+ pages, [\d,]+ duplicates dropped, [\d.]+ s", done.stdout
+            )
+            assert f"{len(warehouse.published()):,} rows" in done.stdout
+            assert len(re.findall(r"^  .{38} +[\d,]+ +[\d,]+$", done.stdout, re.MULTILINE)) == 10
+            assert str(files[-1]) in done.stdout
+
+    # Each run opened and closed its check under one id, the second run under another.
+    assert [path for path, _, _ in server.pings] == [f"/{secret_path}/start", f"/{secret_path}"] * 2
+    ids = [query["rid"] for _, query, _ in server.pings]
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+    assert b"rows" in server.pings[1][2]
+
+    assert list(machine.home.iterdir()) == []
+    logs = everything_left_behind(machine.airflow / "logs")
+    assert b"ping recorded" in logs
+    assert secret_path.encode() not in logs
+    assert b"simulator-secret" not in logs
+
+
+def test_a_wrong_secret_is_refused_in_twitchs_words(machine: Machine) -> None:
+    wrong = "wr0ng-secret-of-a-person"
+    before = sorted(machine.data_dir.rglob("*.parquet"))
+    with serve(SimulatorConfig(streams=500)) as twitch, ping_server() as server:
+        done = machine.make(
+            "run",
+            CLIENT_ID="simulator",
+            CLIENT_SECRET=wrong,
+            TWITCH_API_URL=twitch.api_url,
+            TWITCH_AUTH_URL=twitch.auth_url,
+            HEALTHCHECK_URL=f"{server.url}/some-check",
+        )
+    assert done.returncode != 0
+    assert "Task extract failed: " in done.stderr and "invalid client secret" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert sorted(machine.data_dir.rglob("*.parquet")) == before
+    assert [path for path, _, _ in server.pings] == ["/some-check/start", "/some-check/fail"]
+    assert b"invalid client secret" in server.pings[-1][2]
+    assert wrong not in done.stdout + done.stderr
+    assert wrong.encode() not in everything_left_behind(machine.airflow)
+
+
+def test_with_credentials_the_same_command_reads_the_api_that_they_are_for(machine: Machine, tmp_path: Path) -> None:
+    with serve(SimulatorConfig(streams=700, rate_limit=None)) as twitch:
+        done = machine.make(
+            "run",
+            CLIENT_ID="simulator",
+            CLIENT_SECRET="simulator-secret",
+            TWITCH_API_URL=twitch.api_url,
+            TWITCH_AUTH_URL=twitch.auth_url,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "simulator" not in done.stdout.splitlines()[0]
+    served = [id_ for request in twitch.requests for id_ in request.ids]
+    warehouse = Warehouse(machine.data_dir, tmp_path)
+    assert warehouse.query("select nb_rows from stg.raw_files order by file_name desc limit 1") == [(len(served),)]
+
+
+def test_a_data_dir_that_cannot_be_written_is_named(machine: Machine) -> None:
+    done = machine.make("run", DATA_DIR="/proc/nowhere")
+    assert done.returncode != 0
+    assert "Error: The data folder /proc/nowhere cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_command() -> None:
+    done = subprocess.run(["make"], capture_output=True, text=True, check=True, cwd=ROOT)
+    for command in ("venv", "run", "up", "test", "lint"):
+        assert re.search(rf"^{command} +\w", done.stdout, re.MULTILINE)

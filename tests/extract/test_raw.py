@@ -1,0 +1,87 @@
+"""A data folder that cannot be written, or is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from include.extract.errors import ExtractError
+
+
+@pytest.mark.parametrize("place", ["", "twitch_streams_pipeline_dataset"])
+def test_a_folder_that_cannot_be_written_fails_before_any_request(twitch, place):
+    t = twitch()
+    in_the_way = t.data_dir / place
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_text("a file, where a folder should be")
+    with pytest.raises(ExtractError, match=r"cannot be written.*DATA_DIR") as caught:
+        t.snapshot()
+    assert str(in_the_way) in str(caught.value)
+    assert t.simulator.requests == []
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_named(twitch):
+    t = twitch()
+    t.data_dir.mkdir()
+    t.data_dir.chmod(0o555)
+    with pytest.raises(ExtractError, match="Permission denied"):
+        t.snapshot()
+
+
+def test_the_check_leaves_nothing(twitch):
+    t = twitch()
+    t.snapshot()
+    assert [path.name for path in t.data_dir.iterdir()] == ["twitch_streams_pipeline_dataset"]
+    assert len(t.files) == len(t.commits) == 1
+
+
+def test_a_disk_that_fills_up_leaves_no_file_and_no_commit(twitch, monkeypatch):
+    def put_half(_: LocalFileSystem, source: str, target: str, **__: object) -> None:
+        content = Path(source).read_bytes()
+        Path(target).write_bytes(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    t = twitch()
+    kept = t.snapshot()
+    monkeypatch.setattr(LocalFileSystem, "put_file", put_half)
+    with pytest.raises(ExtractError, match="No space left on device") as caught:
+        t.snapshot()
+    assert str(t.data_dir) in str(caught.value)
+    assert [path.name for path in t.files] == [kept.file_name]
+    assert len(t.commits) == 1
+
+
+def test_a_commit_that_cannot_be_written_leaves_no_file(twitch, monkeypatch):
+    write_text = LocalFileSystem.write_text
+
+    def write_or_fail(self: LocalFileSystem, path: str, value: str, **kwargs: object) -> int:
+        if "_dlt_loads" in path:
+            Path(path).touch()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return int(write_text(self, path, value, **kwargs))
+
+    t = twitch()
+    monkeypatch.setattr(LocalFileSystem, "write_text", write_or_fail)
+    with pytest.raises(ExtractError, match="No space left on device"):
+        t.snapshot()
+    t.assert_nothing_in_raw()
+
+
+@pytest.mark.parametrize("init", [None, "", '{"initial_ver'])
+def test_what_a_kill_left_of_dlts_files_does_not_hinder_the_next_snapshot(twitch, init):
+    t = twitch()
+    t.dataset.mkdir(parents=True)
+    if init is not None:
+        (t.dataset / "init").write_text(init)
+    t.snapshot()
+    (schema,) = (t.dataset / "_dlt_version").iterdir()
+    schema.write_bytes(schema.read_bytes()[:100])
+    t.snapshot()
+    assert len(t.files) == len(t.commits) == 2
+    assert {path.name.partition(".")[0] for path in t.dataset.iterdir() if path.is_file()} == {"init"}
+    assert len(list(t.dataset.glob("init*"))) == 1

@@ -1,0 +1,194 @@
+"""What a snapshot holds, where it lies, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.extract import reader
+from include.simulator.faults import Fault, FaultKind
+from include.simulator.world import World
+
+TEXT, TEXTS, TIME = pa.string(), pa.list_(pa.string()), pa.timestamp("us", "UTC")
+NOW = 1_754_078_400.0
+
+COLUMNS = {
+    "id": TEXT,
+    "user_id": TEXT,
+    "user_login": TEXT,
+    "user_name": TEXT,
+    "game_id": TEXT,
+    "game_name": TEXT,
+    "type": TEXT,
+    "title": TEXT,
+    "viewer_count": pa.int64(),
+    "started_at": TIME,
+    "language": TEXT,
+    "thumbnail_url": TEXT,
+    "tag_ids": TEXTS,
+    "tags": TEXTS,
+    "is_mature": pa.bool_(),
+    "api_extra_fields": TEXT,
+    "api_pagination_cursor": TEXT,
+    "api_page_number": pa.int64(),
+    "fetched_at": TIME,
+    "_dlt_load_id": TEXT,
+    "_dlt_id": TEXT,
+}
+
+
+def test_every_value_of_every_stream_arrives(twitch):
+    t = twitch(streams=1_234)
+    snapshot = t.snapshot()
+
+    expected = World(1_234, 0).at(NOW).rows(np.arange(1_234), None)
+    for row in expected:
+        row["started_at"] = datetime.fromisoformat(row["started_at"])
+    table = t.table(snapshot)
+    assert table.select(list(COLUMNS)[:15]).to_pylist() == expected
+    assert (snapshot.rows, snapshot.pages, snapshot.duplicates) == (1_234, 13, 0)
+    assert (snapshot.ended_by, snapshot.warnings, snapshot.unknown_fields) == ("no cursor", [], [])
+
+
+def test_the_columns_and_types_of_raw(twitch):
+    t = twitch()
+    schema = t.table(t.snapshot()).schema
+    assert dict(zip(schema.names, schema.types, strict=True)) == COLUMNS
+    assert schema.names == list(COLUMNS)
+
+
+def test_the_columns_that_helix_has_not(twitch):
+    t = twitch(streams=250)
+    ticks = iter([1_000.25, 2_000.5, 3_000.75])
+    snapshot = t.snapshot(clock=lambda: next(ticks))
+
+    table = t.table(snapshot).to_pydict()
+    assert table["api_page_number"] == [1] * 100 + [2] * 100 + [3] * 50
+    assert table["fetched_at"][::100] == [datetime.fromtimestamp(t, UTC) for t in (1_000.25, 2_000.5, 3_000.75)]
+    asked = [request.cursor for request in t.simulator.requests if request.page]
+    assert table["api_pagination_cursor"][::100] == [*asked[1:], None]
+    assert set(table["_dlt_load_id"]) == {snapshot.load_id}
+    assert len(set(table["_dlt_id"])) == 250
+    assert set(table["api_extra_fields"]) == {None}
+
+
+def test_a_moving_list_is_kept_as_it_was_served_and_its_duplicates_counted(twitch):
+    t = twitch(streams=3_000, moving=True)
+    snapshot = t.snapshot()
+    served = t.served_ids()
+    assert t.table(snapshot)["id"].to_pylist() == served
+    assert snapshot.duplicates == len(served) - len(set(served)) > 0
+    assert snapshot.pages == sum(request.page is not None for request in t.simulator.requests)
+
+
+def test_names_of_the_file_and_its_commit(twitch):
+    t = twitch()
+    snapshot = t.snapshot()
+    (file,), (commit,) = t.files, t.commits
+    load_id, file_id, ext = file.name.rsplit(".", 2)
+    assert (load_id, ext) == (snapshot.load_id, "parquet")
+    assert file_id
+    assert file.name == snapshot.file_name
+    assert commit.name.endswith(f"__{load_id}.jsonl")
+    assert datetime.now(UTC).timestamp() - float(load_id) < 60
+
+
+def test_one_file_of_several_row_groups(twitch, monkeypatch):
+    monkeypatch.setattr(reader, "ROW_GROUP_ROWS", 6_000)
+    t = twitch(streams=14_000)
+    t.snapshot()
+    (file,) = t.files
+    metadata = pq.read_metadata(file)
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [6_000, 6_000, 2_000]
+    assert metadata.row_group(0).column(0).compression == "ZSTD"
+    ids = pq.read_table(file)["_dlt_id"].to_pylist()
+    assert len(set(ids)) == 14_000
+
+
+def test_a_summary_is_json_with_counts_alone(twitch):
+    snapshot = twitch().snapshot()
+    summary = snapshot.as_dict()
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["rows"] == 950
+    assert len(json.dumps(summary)) < 500
+
+
+def test_snapshots_add_up_without_other_growth(twitch):
+    t = twitch()
+    first, second = t.snapshot(), t.snapshot()
+    assert float(first.load_id) < float(second.load_id)
+    assert {file.name for file in t.files} == {first.file_name, second.file_name}
+    assert len(t.commits) == 2
+    assert len(list((t.dataset / "_dlt_version").iterdir())) == 1
+    assert {path.name for path in t.dataset.iterdir()} == {
+        "init",
+        "twitch_streams",
+        "_dlt_loads",
+        "_dlt_version",
+        "_dlt_pipeline_state",
+    }
+
+
+def test_an_empty_snapshot_is_a_commit_without_a_file(twitch):
+    t = twitch(streams=0)
+    snapshot = t.snapshot()
+    assert (snapshot.rows, snapshot.file_name, snapshot.pages) == (0, None, 1)
+    assert t.files == []
+    assert [path.name for path in t.commits] == [f"twitch_streams__{snapshot.load_id}.jsonl"]
+    assert "empty" in snapshot.warnings[0]
+
+
+def test_a_new_field_is_reported_and_kept(twitch, caplog):
+    t = twitch(Fault(FaultKind.NEW_FIELD, page=2))
+    snapshot = t.snapshot()
+    assert snapshot.unknown_fields == ["is_simulated"]
+    assert any("is_simulated" in warning and "100 rows" in warning for warning in snapshot.warnings)
+    assert "is_simulated" in caplog.text
+    extra = t.table(snapshot)["api_extra_fields"].to_pylist()
+    assert extra[99:201] == [None, *['{"is_simulated":true}'] * 100, None]
+
+
+def test_half_a_surrogate_pair_costs_itself_alone(twitch):
+    t = twitch(Fault(FaultKind.LONE_SURROGATE, page=1))
+    titles = t.table(t.snapshot())["title"].to_pylist()
+    expected = [row["title"] for row in World(950, 0).at(NOW).rows(np.arange(950), None)]
+    assert titles == [expected[0] + "\ufffd", *expected[1:]]
+
+
+def test_a_far_smaller_snapshot_is_committed_with_a_warning(twitch, caplog):
+    for _ in range(3):
+        twitch(streams=1_000).snapshot()
+    usual = twitch(streams=501).snapshot()
+    small = twitch(streams=300)
+    snapshot = small.snapshot()
+    assert usual.warnings == []
+    assert len(small.files) == 5
+    (warning,) = snapshot.warnings
+    assert "300 rows" in warning
+    assert "1,000" in warning
+    assert warning in caplog.text
+
+
+def test_only_whole_and_committed_files_are_the_measure(twitch):
+    t = twitch(streams=1_000)
+    good = t.snapshot()
+    file = t.dataset / "twitch_streams" / good.file_name
+    for torn in ("1900000001.5.torn.parquet", "1900000002.5.torn.parquet"):
+        (file.parent / torn).write_bytes(file.read_bytes()[:5_000])
+        (t.dataset / "_dlt_loads" / f"other__{torn.rsplit('.', 2)[0]}.jsonl").touch()
+    for i in range(5):
+        (file.parent / f"190000001{i}.5.uncommitted.parquet").write_bytes(file.read_bytes())
+    snapshot = twitch(streams=100).snapshot()
+    assert "the last 1 had 1,000" in snapshot.warnings[0]
+
+
+def test_progress_on_long_reads(twitch, caplog, monkeypatch):
+    monkeypatch.setattr(reader, "PROGRESS_PAGES", 4)
+    with caplog.at_level(logging.INFO):
+        twitch().snapshot()
+    assert next(line for line in caplog.messages if "rows/s" in line).startswith("4 pages, 400 rows")
