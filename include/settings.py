@@ -14,6 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT = ROOT / "include" / "dbt"
 DBT_MANIFEST = DBT_PROJECT / "target" / "manifest.json"
 
+# The names of the raw dataset and its table, which are dlt's folders under DATA_DIR and a contract with their readers.
+RAW_DATASET = "twitch_streams_pipeline_dataset"
+RAW_TABLE = "twitch_streams"
+
 # Airflow pool of one slot for every task that opens prod.duckdb: DuckDB takes one writing process at a time.
 DUCKDB_POOL = "duckdb"
 

@@ -18,10 +18,9 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.exceptions import DbtRuntimeError
 
 from include.database import DatabaseBusyError, connect
+from include.settings import RAW_DATASET
 
 logger = AdapterLogger("DuckDB")
-
-RAW_FOLDER = "twitch_streams_pipeline_dataset"
 
 
 class Plugin(BasePlugin):
@@ -52,7 +51,7 @@ class Plugin(BasePlugin):
         database = Path(self.creds.path).resolve() if self.creds else Path()
         # A developer's target reads the same raw files and publishes beside, not over, what others read.
         reporting = database.parent if database.stem == "prod" else database.parent / database.stem
-        for name, value in (("raw_dir", database.parent / RAW_FOLDER), ("reporting_dir", reporting)):
+        for name, value in (("raw_dir", database.parent / RAW_DATASET), ("reporting_dir", reporting)):
             cursor.execute(f"set variable {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
         # Its bar would go to stdout, into the middle of the log.
         cursor.execute("set enable_progress_bar = false")
@@ -61,13 +60,9 @@ class Plugin(BasePlugin):
 def check_data_dir(folder: Path) -> None:
     """Raises DbtRuntimeError if the data folder is missing or cannot be written."""
     if not folder.is_dir():
-        raise DbtRuntimeError(
-            f"The data folder {folder} does not exist. Create it, or set DATA_DIR to the right one."
-        )
+        raise DbtRuntimeError(f"The data folder {folder} does not exist. Create it, or set DATA_DIR to the right one.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise DbtRuntimeError(
-            f"The data folder {folder} cannot be written. Change its owner or mode, or set DATA_DIR."
-        )
+        raise DbtRuntimeError(f"The data folder {folder} cannot be written. Change its owner or mode, or set DATA_DIR.")
 
 
 def empty_folder(path: str) -> str:

@@ -25,7 +25,7 @@ from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from include.extract.errors import ExtractError, RefusedError
 from include.settings import TwitchApi
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RETRIED = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError)
 DATA = compile_path("data")
@@ -131,7 +131,7 @@ class Helix:
         transient = isinstance(error, (BadAnswer, *RETRIED))
         if transient:
             self.counts.retries += 1
-            log.warning("request failed (%s)", reason(error))
+            logger.warning("request failed (%s)", reason(error))
         return transient
 
     def _check(self, response: requests.Response, *_: Any, **__: Any) -> None:
@@ -149,7 +149,7 @@ class Helix:
             # An invalid cursor is not the end of the list: the same one is often good again a moment later.
             raise BadAnswer(f"Helix answered {said}", response=response)
         if status == 401:
-            raise ExtractError(
+            raise RefusedError(
                 f"{public(response.url)}: Helix answered {said}, and to a new token again. "
                 "Check that CLIENT_ID and CLIENT_SECRET belong to one application that is still active."
             )
@@ -161,7 +161,7 @@ class Helix:
         seconds = seconds_to_reset(response)
         if 0 < seconds <= self.limits.rate_limit_wait:
             response.headers["Retry-After"] = str(math.ceil(seconds))
-            log.info("rate limit reached: waiting %.0f s for Ratelimit-Reset", seconds)
+            logger.info("rate limit reached: waiting %.0f s for Ratelimit-Reset", seconds)
 
 
 class AppToken(AuthBase):
@@ -180,7 +180,7 @@ class AppToken(AuthBase):
     def _renew(self, response: requests.Response, **kwargs: Any) -> requests.Response:
         if response.status_code != 401:
             return response
-        log.info("Helix answered %s: asking for a new token", words(response))
+        logger.info("Helix answered %s: asking for a new token", words(response))
         self.helix.counts.token_renewals += 1
         self.token = self._ask()
         # Into the request itself, so that a later attempt of it carries the new token too.
@@ -276,14 +276,14 @@ def words(response: requests.Response) -> str:
 
 
 def check_url(variable: str, url: str) -> None:
-    """Raises ExtractError unless it is a URL of http or https. The message leaves it out: it may hold a password."""
+    """Raises RefusedError unless it is a URL of http or https. The message leaves it out: it may hold a password."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         valid = False
     if not valid:
-        raise ExtractError(f"{variable} is no URL: it must look like https://host/path.")
+        raise RefusedError(f"{variable} is no URL: it must look like https://host/path.")
 
 
 def public(url: str) -> str:

@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 from dlt.destinations.impl.filesystem.filesystem import CURRENT_VERSION, INIT_FILE_NAME
 
 from include.extract.errors import ExtractError
-
-DATASET = "twitch_streams_pipeline_dataset"
-TABLE = "twitch_streams"
+from include.settings import RAW_DATASET, RAW_TABLE
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,11 @@ class RawFolder:
 
     @property
     def dataset(self) -> Path:
-        return self.data_dir / DATASET
+        return self.data_dir / RAW_DATASET
 
     @property
     def files(self) -> Path:
-        return self.dataset / TABLE
+        return self.dataset / RAW_TABLE
 
     @property
     def commits(self) -> Path:

@@ -13,7 +13,7 @@ from include.extract.helix import Helix
 from include.extract.paging import StreamPaginator
 from include.extract.schema import RAW, BatchBuilder
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BATCH_ROWS = 1_000
 """Rows that become Arrow at once: measured fastest, and their Python objects are freed early."""
@@ -63,5 +63,5 @@ class Reader:
             now = time.monotonic()
             if pages % PROGRESS_PAGES == 0 or now - shown >= PROGRESS_SECONDS:
                 shown = now
-                log.info("%d pages, %d rows, %.0f rows/s", pages, rows, rows / max(now - started, 0.001))
+                logger.info("%d pages, %d rows, %.0f rows/s", pages, rows, rows / max(now - started, 0.001))
             yield

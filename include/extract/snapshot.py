@@ -17,11 +17,11 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from include.extract.errors import ExtractError
 from include.extract.helix import Helix, Limits
-from include.extract.raw import DATASET, TABLE, RawFolder
+from include.extract.raw import RawFolder
 from include.extract.reader import Reader
-from include.settings import TwitchApi
+from include.settings import RAW_DATASET, RAW_TABLE, TwitchApi
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 PIPELINE = "twitch_streams_pipeline"
 
@@ -96,9 +96,9 @@ def take_snapshot(
         unknown_fields=sorted(builder.findings.unknown),
         warnings=builder.findings.warnings() + suspicions(builder.rows, recent),
     )
-    log.info("committed: %d rows on %d pages, ended by: %s", snapshot.rows, snapshot.pages, snapshot.ended_by)
+    logger.info("committed: %d rows on %d pages, ended by: %s", snapshot.rows, snapshot.pages, snapshot.ended_by)
     for warning in snapshot.warnings:
-        log.warning("%s", warning)
+        logger.warning("%s", warning)
     return snapshot
 
 
@@ -113,11 +113,11 @@ def commit(reader: Reader, raw: RawFolder) -> str | None:
             PIPELINE,
             pipelines_dir=folder,
             destination=filesystem(str(raw.data_dir), layout="{table_name}/{load_id}.{file_id}.{ext}"),
-            dataset_name=DATASET,
+            dataset_name=RAW_DATASET,
         )
         # dlt drops a package without a job. Its own state is one, so that an empty snapshot is committed, too.
         pipeline.config.restore_from_destination = True
-        pipeline.extract(dlt.resource(reader.tables(), name=TABLE), loader_file_format="parquet")
+        pipeline.extract(dlt.resource(reader.tables(), name=RAW_TABLE), loader_file_format="parquet")
         pipeline.normalize()
         try:
             raw.mend()
@@ -125,7 +125,7 @@ def commit(reader: Reader, raw: RawFolder) -> str | None:
         except BaseException:
             raw.discard(reader.builder.load_id)
             raise
-    files = [job.job_file_info for job in jobs if job.job_file_info.table_name == TABLE]
+    files = [job.job_file_info for job in jobs if job.job_file_info.table_name == RAW_TABLE]
     return f"{reader.builder.load_id}.{files[0].file_id}.parquet" if files else None
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import duckdb
 
+from include.settings import RAW_DATASET, RAW_TABLE
+
 SNAPSHOT = """
 select count(*), max(api_page_number), count(*) - count(distinct id), epoch(max(fetched_at) - min(fetched_at))
 from read_parquet($newest)
@@ -34,7 +36,7 @@ group by game_id order by viewers desc, game limit 10
 
 def summary(data_dir: Path) -> str:
     """The newest snapshot, the facts and the ten most watched games of the newest day, as text for the terminal."""
-    raw = data_dir / "twitch_streams_pipeline_dataset" / "twitch_streams"
+    raw = data_dir / RAW_DATASET / RAW_TABLE
     facts = data_dir / "fact_streams.parquet"
     # A name begins with the Unix time of its snapshot, in as many digits for centuries to come.
     newest = max(raw.glob("*.parquet"), key=lambda path: path.name, default=None)

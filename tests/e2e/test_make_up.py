@@ -96,7 +96,7 @@ def test_the_ui_shows_the_graph_and_a_green_run(up: tuple[str, str, psutil.Proce
             page.get_by_role("button", name=re.compile("graph", re.IGNORECASE))
         ).first.click()
         page.get_by_role("button", name=re.compile("expand all", re.IGNORECASE)).first.click()
-        for task in ("extract", "stg_streams", "int_streams", "fact_streams", "assert_incremental_load", "report"):
+        for task in ("extract", "stg_streams", "int_streams", "fact_streams", "assert_incremental_load_test", "report"):
             expect(page.get_by_text(task, exact=True).first).to_be_visible(timeout=30_000)
         page.screenshot(path=tmp_path / "graph.png")
         browser.close()

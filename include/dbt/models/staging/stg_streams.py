@@ -55,8 +55,7 @@ def model(dbt, session):
     for name, path, taken_at in files_to_load(committed, ledger, dbt.is_incremental):
         nb_rows, error = load_file(session, name, path, taken_at)
         session.execute(
-            "insert into stg_streams__files values "
-            "(?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?)",
+            "insert into stg_streams__files values (?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?)",
             [name, taken_at, error, nb_rows, error],
         )
     # One import time a file, the same in the ledger and on its rows: later models compare the two.
@@ -93,8 +92,7 @@ def load_file(session, name, path, taken_at):
             for column, type_ in RAW_COLUMNS.items()
         )
         inserted = session.execute(  # column names are ours, values are bound
-            f"insert into stg_streams__rows select {select}, ?, ?, null "
-            "from read_parquet(?, file_row_number = true)",
+            f"insert into stg_streams__rows select {select}, ?, ?, null from read_parquet(?, file_row_number = true)",
             [name, taken_at, path],
         ).fetchall()
     except (duckdb.Error, ValueError) as error:
