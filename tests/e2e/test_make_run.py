@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
+import duckdb
+import pytest
 from conftest import Machine
 from pings import ping_server
 from warehouse import Warehouse
@@ -104,3 +107,45 @@ def test_help_names_every_command() -> None:
     done = subprocess.run(["make"], capture_output=True, text=True, check=True, cwd=ROOT)
     for command in ("venv", "run", "up", "test", "lint"):
         assert re.search(rf"^{command} +\w", done.stdout, re.MULTILINE)
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    targets = {command.split()[1] for command in readme_commands() if command.startswith("make ")}
+    assert {"run", "up", "test", "lint"} <= targets
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith(".venv/")])
+def test_every_command_in_the_readme_works(machine: Machine, command: str) -> None:
+    with serve(SimulatorConfig(streams=300, rate_limit=None)) as twitch:
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=ROOT,
+            env=machine.environment(
+                CLIENT_ID="simulator",
+                CLIENT_SECRET="simulator-secret",
+                TWITCH_API_URL=twitch.api_url,
+                TWITCH_AUTH_URL=twitch.auth_url,
+            ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_query_in_the_readme_answers(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").symlink_to(machine.data_dir)
+    monkeypatch.chdir(tmp_path)
+    [query] = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+    with duckdb.connect() as connection:
+        assert len(connection.execute(query).fetchall()) == 10

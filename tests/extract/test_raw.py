@@ -24,15 +24,6 @@ def test_a_folder_that_cannot_be_written_fails_before_any_request(twitch, place)
     assert t.simulator.requests == []
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_named(twitch):
-    t = twitch()
-    t.data_dir.mkdir()
-    t.data_dir.chmod(0o555)
-    with pytest.raises(ExtractError, match="Permission denied"):
-        t.snapshot()
-
-
 def test_the_check_leaves_nothing(twitch):
     t = twitch()
     t.snapshot()
