@@ -22,13 +22,13 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 		{ echo "Python 3.11 to 3.13 is needed; this is $$($(PYTHON) --version). Try: make venv PYTHON=python3.12"; exit 1; }
 	@echo "Building the Python environment in $(VENV) (some minutes the first time) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements.txt
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@echo "Adding what tests and linters need ..."
-	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
 	@touch $@
 
 manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from

@@ -88,7 +88,10 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
         stack.enter_context(home.only_one(command, port))
         home.admin_password()
         environment = home.environment(port)
-        if not settings.load().client_id:
+        ours = settings.load()
+        if ours.client_id or ours.client_secret:
+            ours.twitch_api()  # one without the other is a mistake to tell at once
+        else:
             print("CLIENT_ID is not set: the streams come from the simulator.", flush=True)
             environment |= stack.enter_context(simulator(environment, DEMO_STREAMS))
         if command == "run":

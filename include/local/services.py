@@ -121,8 +121,8 @@ def simulator(environment: dict[str, str], streams: int) -> Iterator[dict[str, s
     """Runs the Helix simulator; yields the variable that makes it Airflow's connection `twitch_api`."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         ready = Path(folder) / "ready.json"
-        command = [sys.executable, "-m", "include.simulator", "--port", "0", "--streams", str(streams)]
-        service = Service("simulator", [*command, "--ready-file", str(ready)], environment)
+        command = [sys.executable, "-m", "include.simulator", "--port", "0", "--unthrottled"]
+        service = Service("simulator", [*command, "--streams", str(streams), "--ready-file", str(ready)], environment)
         stack.callback(stop, [service])
         deadline = time.monotonic() + START_SECONDS
         while not ready.exists():

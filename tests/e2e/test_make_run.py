@@ -103,6 +103,12 @@ def test_a_data_dir_that_cannot_be_written_is_named(machine: Machine) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_half_the_credentials_are_a_mistake_told_at_once(machine: Machine) -> None:
+    done = machine.make("run", CLIENT_ID="someone")
+    assert done.returncode != 0
+    assert "Error: CLIENT_SECRET not set" in done.stderr and "Starting Airflow" not in done.stdout
+
+
 def test_help_names_every_command() -> None:
     done = subprocess.run(["make"], capture_output=True, text=True, check=True, cwd=ROOT)
     for command in ("venv", "run", "up", "test", "lint"):

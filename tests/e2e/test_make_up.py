@@ -10,11 +10,15 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from conftest import Machine
 from playwright.sync_api import expect, sync_playwright
+from warehouse import Warehouse
+
+from include.local.api import Api
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -100,6 +104,55 @@ def test_the_ui_shows_the_graph_and_a_green_run(up: tuple[str, str, psutil.Proce
             expect(page.get_by_text(task, exact=True).first).to_be_visible(timeout=30_000)
         page.screenshot(path=tmp_path / "graph.png")
         browser.close()
+
+
+def test_a_backfill_takes_no_snapshot_and_runs_the_models(
+    machine: Machine, up: tuple[str, str, psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_AIRFLOW_HOME", str(machine.airflow))
+    api = Api(up[0])
+    wait_for_runs(api, 1)
+    snapshots = sorted(machine.data_dir.rglob("twitch_streams/*.parquet"))
+    hour = "2025-01-01T10:00:00Z"
+    api.call("POST", "/backfills", json={"dag_id": "twitch_streams", "from_date": hour, "to_date": hour})
+    [backfilled] = [run for run in wait_for_runs(api, 2) if run["run_type"] == "backfill"]
+    states = api.call("GET", f"/dags/twitch_streams/dagRuns/{backfilled['dag_run_id']}/taskInstances")
+    assert {task["task_id"].rpartition(".")[2]: task["state"] for task in states["task_instances"]} == {
+        "extract": "skipped",
+        "stg_streams": "success",
+        "int_streams": "success",
+        "fact_streams": "success",
+        "assert_incremental_load_test": "success",
+        "report": "success",
+    }
+    assert sorted(machine.data_dir.rglob("twitch_streams/*.parquet")) == snapshots
+    assert api.call("GET", "/assets/events")["total_entries"] >= 2
+
+
+def test_full_refresh_reads_all_raw_files_again(
+    machine: Machine, up: tuple[str, str, psutil.Process], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOCAL_AIRFLOW_HOME", str(machine.airflow))
+    api = Api(up[0])
+    runs = len(wait_for_runs(api, 1))
+    warehouse = Warehouse(machine.data_dir, tmp_path)
+    imported = "select min(log_import_date) from stg.raw_files"
+    [(before,)] = warehouse.query(imported)
+    api.call("POST", "/dags/twitch_streams/dagRuns", json={"logical_date": None, "conf": {"full_refresh": True}})
+    assert {run["state"] for run in wait_for_runs(api, runs + 1)} == {"success"}
+    assert warehouse.query(imported)[0][0] > before
+    assert warehouse.published() == warehouse.oracle()
+
+
+def wait_for_runs(api: Api, count: int) -> list[dict[str, Any]]:
+    """Waits until the hourly DAG has that many runs, all finished; returns them."""
+    deadline = time.monotonic() + 180
+    while True:
+        runs: list[dict[str, Any]] = api.call("GET", "/dags/twitch_streams/dagRuns")["dag_runs"]
+        if len(runs) >= count and all(run["state"] in {"success", "failed"} for run in runs):
+            return runs
+        assert time.monotonic() < deadline, runs
+        time.sleep(1)
 
 
 def test_ctrl_c_stops_every_process(up: tuple[str, str, psutil.Process]) -> None:
