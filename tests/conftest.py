@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ os.environ.update(
     DO_NOT_TRACK="1",
     DBT_SEND_ANONYMOUS_USAGE_STATS="false",
 )
+# Started in the background, a shell's children ignore Ctrl-C for good; those of a process that handles it do not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Set and empty, so that neither the shell's values nor those of a developer's .env reach a test.
 for _name in ("CLIENT_ID", "CLIENT_SECRET", "HEALTHCHECK_URL", "HEALTHCHECK_RELOAD_URL", "START_DATE", "DATA_DIR"):
     os.environ[_name] = ""

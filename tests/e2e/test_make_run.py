@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import Machine
+from machine import Machine
 from pings import ping_server
 from warehouse import Warehouse
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import Machine
+from machine import Machine
 from playwright.sync_api import expect, sync_playwright
 from warehouse import Warehouse
 
