@@ -6,7 +6,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from dbt_process import run_dbt
 
 from include.settings import DBT_PROJECT, ROOT
 
@@ -75,19 +75,11 @@ class Warehouse:
         self, *arguments: str, cwd: Path = ROOT, project: Path = DBT_PROJECT, **environ: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs dbt as a person would from a shell; never raises."""
-        return subprocess.run(
-            [
-                Path(sys.executable).with_name("dbt"),
-                *arguments,
-                *("--project-dir", str(project), "--profiles-dir", str(project)),
-                *("--target-path", str(self.scratch / "target"), "--log-path", str(self.scratch / "logs")),
-            ],
-            env={**os.environ, "DATA_DIR": str(self.data_dir), "PWD": str(cwd), **environ},
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        folders = {"project-dir": project, "profiles-dir": project}
+        folders |= {"target-path": self.scratch / "target", "log-path": self.scratch / "logs"}
+        options = [f"--{name}={folder}" for name, folder in folders.items()]
+        environ = {**os.environ, "DATA_DIR": str(self.data_dir), "PWD": str(cwd), **environ}
+        return run_dbt([*arguments, *options], cwd, environ)
 
     def build(self, *arguments: str, cwd: Path = ROOT, **environ: str) -> str:
         """`dbt build` without the unit tests, which need no data; fails the test if it fails. Returns its output."""

@@ -1,4 +1,10 @@
-{# The ledger is no model: three steps of the same run write to it, each in the transaction of its own rows. #}
+{#
+  The ledger is no model: three steps of the same run write to it, each in the transaction of its own rows.
+
+  A file is known by the time of its import. `log_import_date` is the import that stg_streams holds, `int_import_date`
+  the one that int_streams holds; where they differ there is work to do, whatever the file's age. A file that left
+  raw, or can no longer be read, has no `log_import_date`. `is_pruned` says that its rows have left the working set.
+#}
 {% macro create_ledger() %}
 create schema if not exists stg;
 create table if not exists stg.raw_files (
@@ -10,12 +16,75 @@ create table if not exists stg.raw_files (
   nb_rows bigint,
   nb_duplicates bigint,
   nb_left_out bigint,
-  error varchar
+  error varchar,
+  is_pruned boolean not null default false
 )
 {% endmacro %}
 
 
-{# After stg_streams: what the batch read, or could not read. #}
+{#
+  Before stg_streams: which files to read, and why not. Those that are new or were set aside; in a reload, all of its
+  window; and of a day whose rows have left the working set, every file, since its facts are made of the whole day.
+  Such a day cannot be made again while raw lacks a file that its facts count: what would change it is set aside until
+  a reload of that day accepts the loss.
+#}
+{% macro find_files_to_stage() %}
+create or replace temp table stg_streams__to_read as
+with committed as (
+  select *, cast(file_name_datetime as date) as file_name_date
+  from {{ source('raw', 'committed_files') }}
+),
+wanted as (
+  select committed.*
+  from committed
+  left join {{ source('ledger', 'raw_files') }} as ledger using (file_name)
+  where ledger.log_import_date is null or {{ is_reloaded('committed') }}
+),
+pruned_days as (
+  select
+    ledger.file_name_date,
+    min(ledger.file_name) filter (where committed.file_name is null and not {{ is_reloaded('ledger') }}) as lost_file
+  from {{ source('ledger', 'raw_files') }} as ledger
+  left join committed using (file_name)
+  where ledger.is_pruned
+  group by ledger.file_name_date
+)
+select
+  file_name,
+  committed.path,
+  committed.file_name_datetime,
+  'its day has left the working set, and raw lacks ' || pruned_days.lost_file
+  || ', which the facts of that day count: put that file back, or reload the day to do without it' as obstacle
+from committed
+left join wanted using (file_name)
+left join pruned_days on committed.file_name_date = pruned_days.file_name_date
+where
+  wanted.file_name is not null
+  or (pruned_days.lost_file is null and pruned_days.file_name_date in (select file_name_date from wanted))
+{% endmacro %}
+
+
+{# Whether this run reads the file anew although it knows it: in the reload window; on a full refresh, all that is kept. #}
+{% macro is_reloaded(relation) -%}
+  {%- if should_full_refresh() and relation == 'committed' -%}
+    file_name not in (select file_name from {{ source('ledger', 'raw_files') }} where is_pruned)
+  {%- elif should_full_refresh() -%}
+    not {{ relation }}.is_pruned
+  {%- else -%}
+    {{ in_reload_window(relation ~ '.file_name_datetime') }}
+  {%- endif -%}
+{%- endmacro %}
+
+
+{# The files whose staged rows the batch replaces: those it read, and those that a reload no longer found. #}
+{% macro files_of_this_batch() %}
+select file_name from stg_streams__files
+union
+select ledger.file_name from {{ source('ledger', 'raw_files') }} as ledger where {{ is_reloaded('ledger') }}
+{% endmacro %}
+
+
+{# After stg_streams: what the batch read, or could not read, or no longer found. #}
 {% macro record_staged_files() %}
 insert into {{ source('ledger', 'raw_files') }} by name
 select
@@ -24,21 +93,32 @@ select
   cast(file_name_datetime as date) as file_name_date,
   log_import_date,
   nb_rows,
-  error
+  error,
+  false as is_pruned
 from stg_streams__files
 on conflict (file_name) do update set
   log_import_date = excluded.log_import_date,
   nb_rows = excluded.nb_rows,
-  error = excluded.error
+  error = excluded.error,
+  is_pruned = false;
+
+update {{ source('ledger', 'raw_files') }} as ledger
+set log_import_date = null, nb_rows = 0, error = null, is_pruned = false
+where
+  {{ is_reloaded('ledger') }}
+  and file_name not in (select file_name from stg_streams__files)
 {% endmacro %}
 
 
-{% macro files_of_this_batch() %}
-select file_name from stg_streams__files
+{# Files whose staged import is not the one that int_streams holds. #}
+{% macro files_to_deduplicate() %}
+select file_name
+from {{ source('ledger', 'raw_files') }}
+where log_import_date is distinct from int_import_date
 {% endmacro %}
 
 
-{# After int_streams: which import of each file it holds, and what it left out. #}
+{# After int_streams: which import of each file it holds, and what it left out; what has left raw is forgotten. #}
 {% macro record_deduplicated_files() %}
 update {{ source('ledger', 'raw_files') }} as ledger
 set
@@ -54,19 +134,17 @@ from (
   left join {{ ref('stg_streams') }} as staged using (file_name)
   group by files.file_name
 ) as counts
-where ledger.file_name = counts.file_name
+where ledger.file_name = counts.file_name;
+
+delete from {{ source('ledger', 'raw_files') }}
+where log_import_date is null and int_import_date is null and error is null
 {% endmacro %}
 
 
-{# Files whose staged import is not the one that int_streams holds. #}
-{% macro files_to_deduplicate() %}
-select file_name
-from {{ source('ledger', 'raw_files') }}
-where log_import_date is not null and log_import_date is distinct from int_import_date
-{% endmacro %}
-
-
-{# What a day of facts is made of: its snapshots, and which import of each. #}
+{#
+  What a day of facts is made of: its snapshots, and which import of each. A day is left alone while some of its files
+  have no rows in the working set: it can only be written as a whole.
+#}
 {% macro snapshots_by_day() %}
 select
   file_name_date as partition_value,
@@ -74,4 +152,35 @@ select
 from {{ source('ledger', 'raw_files') }}
 where int_import_date is not null
 group by file_name_date
+having not bool_or(is_pruned)
+{% endmacro %}
+
+
+{# Days whose facts a reload takes away: raw holds nothing of them any more, and the var `remove_empty_days` says so. #}
+{% macro days_to_remove() %}
+select partition_value
+from {{ this.incorporate(path={'identifier': this.identifier ~ '__partitions'}) }}
+where
+  {{ var('remove_empty_days') | as_bool }}
+  and {{ in_reload_window('cast(partition_value as timestamp)') }}
+  and cast(partition_value as date) not in (select file_name_date from {{ source('ledger', 'raw_files') }})
+{% endmacro %}
+
+
+{# After fact_streams, which has written every changed day: the rows of old days leave the working set. #}
+{% macro prune_working_set() %}
+  {%- set old_files -%}
+    (
+      select file_name
+      from {{ source('ledger', 'raw_files') }}
+      where
+        not is_pruned
+        and file_name_date < (
+          select max(file_name_date) from {{ source('ledger', 'raw_files') }} where int_import_date is not null
+        ) - {{ var('keep_days') | int }}
+    )
+  {%- endset %}
+delete from {{ ref('stg_streams') }} where file_name in {{ old_files }};
+delete from {{ ref('int_streams') }} where file_name in {{ old_files }};
+update {{ source('ledger', 'raw_files') }} set is_pruned = true where file_name in {{ old_files }}
 {% endmacro %}

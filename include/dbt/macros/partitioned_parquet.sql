@@ -9,6 +9,7 @@
     partition_by        column of the model: its value names the folder, and the file does not repeat it
     partition_versions  name of a macro that gives a query (partition_value, version) over the inputs: which
                         partitions there should be, and a text that changes when the inputs of one do
+    partitions_to_remove  optional: name of a macro that gives a query (partition_value) of what is to go
     order_by            optional: sort order inside a file
     location            optional: folder, default <reporting_dir>/<model>.parquet
 
@@ -62,6 +63,13 @@
     {%- endif -%}
     {%- do run_query(record_partition(state, value, version, nb_rows)) -%}
     {%- do log(this.identifier ~ ": " ~ partition_by ~ "=" ~ value ~ ", " ~ nb_rows ~ " rows", info=True) -%}
+  {%- endfor -%}
+
+  {%- set removals = config.get('partitions_to_remove') -%}
+  {%- for row in (run_query(context[removals]()).rows if removals else []) -%}
+    {%- do run_query("select remove_folder(" ~ quote_literal(location ~ '/' ~ partition_by ~ '=' ~ row[0]) ~ ")") -%}
+    {%- do run_query("delete from " ~ state ~ " where partition_value = " ~ quote_literal(row[0])) -%}
+    {%- do log(this.identifier ~ ": " ~ partition_by ~ "=" ~ row[0] ~ " removed", info=True) -%}
   {%- endfor -%}
 
   {%- call statement('main') -%}

@@ -1,5 +1,6 @@
 {#
-  Every committed raw file that is there, and that can be read, has arrived: in staging, in intermediate, in the facts.
+  Every committed raw file that is there, and that can be read, has arrived: in the facts, and in staging and
+  intermediate if its day is kept.
   The ledger answers for all of history at the price of one row a file; the tables themselves are asked about the
   files of the last hours (var `tested_hours`), with the rows that the ledger expects of them.
 #}
@@ -65,8 +66,8 @@ problems as (
             when ledger.file_name is null then 'not in the ledger'
             when ledger.log_import_date is null then 'never staged'
             when not ledger.is_deduplicated then 'not deduplicated'
-            when ledger.is_recent and coalesce(staged.nb_rows, 0) <> ledger.nb_rows then 'rows missing in staging'
-            when ledger.is_recent and coalesce(intermediate.nb_rows, 0) <> ledger.nb_streams
+            when ledger.is_recent and not ledger.is_pruned and coalesce(staged.nb_rows, 0) <> ledger.nb_rows then 'rows missing in staging'
+            when ledger.is_recent and not ledger.is_pruned and coalesce(intermediate.nb_rows, 0) <> ledger.nb_streams
                 then 'rows missing in intermediate'
             when ledger.is_recent and written.file_name_date is null then 'its day was not written'
             when written.file_name_date is not null and ledger.nb_streams > 0 and facts.file_name is null

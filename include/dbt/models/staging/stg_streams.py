@@ -1,4 +1,4 @@
-"""Loads the committed raw files that the ledger does not know yet, file by file.
+"""Loads the raw files that `find_files_to_stage` names: new ones, and in a reload all of its window.
 
 DuckDB reads the Parquet itself, so no row passes through Python. A file that cannot be read takes nothing with it:
 its insert fails alone, the ledger keeps the reason, the next run tries again.
@@ -52,8 +52,11 @@ def model(dbt, session):
         "create or replace temp table stg_streams__files (file_name varchar, file_name_datetime timestamp, "
         "log_import_date timestamp, nb_rows bigint, error varchar)"
     )
-    for name, path, taken_at in files_to_load(committed, ledger, dbt.is_incremental):
-        nb_rows, error = load_file(session, name, path, taken_at)
+    files = session.execute("from stg_streams__to_read order by file_name_datetime, file_name").fetchall()
+    for name, path, taken_at, obstacle in files:
+        nb_rows, error = (None, obstacle) if obstacle else load_file(session, name, path, taken_at)
+        if error:
+            logger.warning(f"{name} is set aside: {error} (tried again in each run)")
         session.execute(
             "insert into stg_streams__files values (?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?)",
             [name, taken_at, error, nb_rows, error],
@@ -64,15 +67,6 @@ def model(dbt, session):
         "from stg_streams__rows as rows inner join stg_streams__files as files using (file_name) "
         "where files.error is null"
     )
-
-
-def files_to_load(committed, ledger, is_incremental):
-    """(file name, path, snapshot time) of each file to read, oldest first; everything on a full refresh."""
-    if is_incremental:
-        committed = committed.join(
-            ledger.filter("log_import_date is not null").project("file_name"), "file_name", how="anti"
-        )
-    return committed.order("file_name_datetime, file_name").fetchall()
 
 
 def load_file(session, name, path, taken_at):
@@ -96,9 +90,5 @@ def load_file(session, name, path, taken_at):
             [name, taken_at, path],
         ).fetchall()
     except (duckdb.Error, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        logger.warning(
-            f"{name} is set aside: {reason} (tried again in the next run; to be rid of it, move {path} away)"
-        )
-        return None, reason
+        return None, f"{str(error).splitlines()[0]}; to be rid of it, move {path} away"
     return inserted[0][0], None

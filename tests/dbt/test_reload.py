@@ -1,0 +1,154 @@
+"""Reloading a window, full refreshes, and the bounded working set, against the oracle."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from warehouse import Warehouse, streams
+
+from include.settings import DBT_PROJECT
+
+
+def window(start: str | None, end: str | None, **more: object) -> list[str]:
+    return ["--vars", json.dumps({"reload_start": start, "reload_end": end, **more})]
+
+
+@pytest.fixture
+def three_days(warehouse: Warehouse) -> Warehouse:
+    for day in (1, 2, 3):
+        warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
+        warehouse.add_file(f"2025-01-0{day}T11:00:00", streams(10 + day))
+    warehouse.build()
+    return warehouse
+
+
+def changed(before: dict[str, object], after: dict[str, object]) -> set[str]:
+    return {day.removeprefix("file_name_date=") for day in {*before, *after} if before.get(day) != after.get(day)}
+
+
+def test_a_reload_reads_its_day_anew_and_touches_no_other(three_days: Warehouse) -> None:
+    path = three_days.add_file("2025-01-02T12:00:00", streams(20))
+    three_days.build()
+    pq.write_table(pq.ParquetFile(path).read().slice(0, 30), path)  # what raw says has changed
+    before = three_days.partitions()
+    three_days.build()
+    assert changed(before, three_days.partitions()) == set()
+    three_days.build(*window("2025-01-02", "2025-01-03"))
+    assert changed(before, three_days.partitions()) == {"2025-01-02"}
+    assert three_days.published() == three_days.oracle()
+
+
+def test_a_reload_on_an_empty_database_loads_all_that_is_new(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build(*window("2025-01-01", "2025-01-02"))
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_removed_file_leaves_with_the_reload_of_its_window_and_not_before(three_days: Warehouse) -> None:
+    before = three_days.published()
+    sorted((three_days.raw / "twitch_streams").iterdir())[3].unlink()  # 2025-01-02T11
+    three_days.build()
+    assert three_days.published() == before
+    three_days.build(*window("2025-01-02T10:30:00", "2025-01-02T13:00:00+01:00"))
+    assert three_days.published() == three_days.oracle() != before
+    assert three_days.query("select count(*) from stg.raw_files") == [(5,)]
+
+
+def test_a_removal_that_was_killed_before_the_facts_is_finished_by_the_next_run(three_days: Warehouse) -> None:
+    sorted((three_days.raw / "twitch_streams").iterdir())[3].unlink()
+    cautious = ["--indirect-selection", "cautious"]
+    three_days.build("--select", "stg_streams", *cautious, *window("2025-01-02", "2025-01-03"))
+    three_days.build()
+    assert three_days.published() == three_days.oracle()
+
+
+def test_a_day_without_raw_keeps_its_facts_unless_told(three_days: Warehouse) -> None:
+    before = three_days.published()
+    for file in sorted((three_days.raw / "twitch_streams").iterdir())[2:4]:
+        file.unlink()
+    three_days.build(*window("2025-01-02", "2025-01-03"))
+    assert three_days.published() == before
+    three_days.build(*window("2025-01-02", "2025-01-03", remove_empty_days=True))
+    assert three_days.published() == three_days.oracle()
+    assert len(list(three_days.facts.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        ("2025-01-02", None, "reload_start and reload_end go together; only reload_start is set"),
+        (None, "2025-01-02", "reload_start and reload_end go together; only reload_end is set"),
+        ("2025-01-02", "2025-01-02", "The reload window is empty"),
+        ("2025-01-03", "2025-01-02", "The reload window is empty"),
+        ("2025-02-30", "2025-03-02", "reload_start=2025-02-30 is no date"),
+        ("2025-01-01", "infinity", "reload_end=infinity is no date"),
+        ("2025-01-01'; drop table stg.raw_files; --", "2025-01-02", "is no date"),
+    ],
+)
+def test_a_bad_window_is_told_before_anything_is_touched(
+    warehouse: Warehouse, start: str | None, end: str | None, message: str
+) -> None:
+    warehouse.add_file("2025-01-02T10:00:00", streams(1))
+    done = warehouse.dbt("build", *window(start, end))
+    assert done.returncode != 0
+    assert message in done.stdout and "Nothing was changed" in done.stdout
+    assert not warehouse.facts.exists()
+
+
+def test_the_working_set_keeps_some_days_and_the_facts_keep_all(warehouse: Warehouse) -> None:
+    keep = ["--vars", '{"keep_days": 2}']
+    for day in (1, 5, 9):
+        warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
+    warehouse.build(*keep)
+    kept = "select distinct file_name_date::varchar from int.int_streams"
+    assert warehouse.query(kept) == [("2025-01-09",)]
+    assert warehouse.query("select distinct file_name_datetime::date::varchar from stg.stg_streams") == [
+        ("2025-01-09",)
+    ]
+    assert warehouse.published() == warehouse.oracle()
+
+    # A late file for a day outside, and a reload of one: the day is staged whole, written, and pruned again.
+    before = warehouse.partitions()
+    warehouse.add_file("2025-01-01T11:00:00", streams(11))
+    warehouse.build(*keep)
+    assert changed(before, warehouse.partitions()) == {"2025-01-01"}
+    assert warehouse.published() == warehouse.oracle()
+    before = warehouse.partitions()
+    warehouse.build(*window("2025-01-05T10:00:00", "2025-01-05T10:00:01", keep_days=2))
+    assert changed(before, warehouse.partitions()) == {"2025-01-05"}
+    assert warehouse.published() == warehouse.oracle()
+    assert warehouse.query(kept) == [("2025-01-09",)]
+    assert warehouse.query("select count(*), count(*) filter (is_pruned) from stg.raw_files") == [(4, 3)]
+
+
+def test_a_pruned_day_is_not_made_again_without_a_file_that_its_facts_count(warehouse: Warehouse) -> None:
+    keep = ["--vars", '{"keep_days": 2}']
+    lost = warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.add_file("2025-01-09T10:00:00", streams(9))
+    warehouse.build(*keep)
+    before = warehouse.published()
+    lost.unlink()
+    late = warehouse.add_file("2025-01-01T11:00:00", streams(11))
+    output = warehouse.build(*keep)
+    assert f"{late.name} is set aside" in output and f"raw lacks {lost.name}" in output
+    assert warehouse.published() == before
+    warehouse.build(*window("2025-01-01", "2025-01-02", keep_days=2))
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_full_refresh_forgets_what_raw_no_longer_has(three_days: Warehouse) -> None:
+    sorted((three_days.raw / "twitch_streams").iterdir())[3].unlink()
+    three_days.build("--full-refresh")
+    assert three_days.published() == three_days.oracle()
+    assert three_days.query("select count(*) from stg.raw_files") == [(5,)]
+
+
+def test_one_macro_owns_the_window() -> None:
+    users = [
+        path.name
+        for path in DBT_PROJECT.rglob("*.*")
+        if path.suffix in {".sql", ".py"} and "target" not in path.parts and "var('reload" in path.read_text()
+    ]
+    assert users == ["reload_window.sql"]

@@ -1,0 +1,40 @@
+"""dbt's command line in a process of its own, forked from one that has imported dbt: it saves seconds each time."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from dbt.cli.main import cli
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["dbt_process", "dbt.adapters.duckdb"])
+
+
+def run_dbt(arguments: list[str], cwd: Path, environ: dict[str, str]) -> CompletedProcess[str]:
+    """Runs `dbt <arguments>` as a shell would; returns its exit code and all that it printed, as stdout."""
+    with tempfile.NamedTemporaryFile("r+") as output:
+        process = _forks.Process(target=_dbt, args=(arguments, str(cwd), environ, output.name))
+        process.start()
+        process.join()
+        return CompletedProcess(["dbt", *arguments], process.exitcode or 0, output.read(), "")
+
+
+def _dbt(arguments: list[str], cwd: str, environ: dict[str, str], output: str) -> None:
+    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.environ.clear()
+    os.environ.update(environ)
+    os.chdir(cwd)
+    sys.argv = ["dbt", *arguments]
+    try:
+        cli(arguments)
+    finally:
+        # A forked process ends without what an ordinary one does at exit: among others, closing the database.
+        atexit._run_exitfuncs()
