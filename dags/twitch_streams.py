@@ -44,7 +44,7 @@ there and updates the asset `fact_streams`.
             False,
             type="boolean",
             title="Full refresh",
-            description="Read all raw files again, for a changed rule.",
+            description="Read all raw files of the kept days again, for a changed rule.",
         )
     },
     tags=["twitch", "dlt", "dbt"],

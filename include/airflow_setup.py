@@ -6,15 +6,18 @@ python -m include.airflow_setup        after `airflow db migrate`; may be run ag
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from typing import Any
 
+from airflow.configuration import conf
 from airflow.models import Connection, Pool
 from airflow.utils.session import create_session
 
 from include import settings, tasks
 
 ORIGIN = "From the environment"
+CONNECTIONS = {tasks.TWITCH_CONNECTION, "healthchecks", "healthchecks_reload"}
 
 
 def main() -> None:
@@ -25,8 +28,12 @@ def main() -> None:
         description="Whatever opens prod.duckdb: one process at a time may write it.",
         include_deferred=False,
     )
-    for conn_id, fields in connections(settings.load()).items():
+    described = connections(settings.load())
+    for conn_id, fields in described.items():
         print(f"connection {conn_id}: {put_connection(conn_id, fields)}")
+    for conn_id in CONNECTIONS - described.keys():
+        if is_persons_own(conn_id):
+            print(f"connection {conn_id}: left as set in Airflow")
 
 
 def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
@@ -58,10 +65,9 @@ def put_connection(conn_id: str, fields: dict[str, Any]) -> str:
     with create_session() as session:
         stored = session.query(Connection).filter_by(conn_id=conn_id).one_or_none()
         if stored is not None:
-            current = {name: getattr(stored, name) for name in fields}
-            if fingerprint(current) not in (stored.description or ""):
+            if not follows_environment(stored):
                 return "left as set in Airflow"
-            if current == fields:
+            if fields == fields_of(stored):
                 return "as in the environment"
             session.delete(stored)
             session.flush()
@@ -70,9 +76,30 @@ def put_connection(conn_id: str, fields: dict[str, Any]) -> str:
         return "set from the environment"
 
 
+def is_persons_own(conn_id: str) -> bool:
+    """Whether a person has made the connection; one that followed the environment, which has dropped it, is removed."""
+    with create_session() as session:
+        stored = session.query(Connection).filter_by(conn_id=conn_id).one_or_none()
+        if stored is not None and follows_environment(stored):
+            session.delete(stored)
+            return False
+        return stored is not None
+
+
+def follows_environment(stored: Connection) -> bool:
+    """Whether the connection is still as the environment made it."""
+    return fingerprint(fields_of(stored)) in (stored.description or "")
+
+
+def fields_of(stored: Connection) -> dict[str, Any]:
+    """What the environment sets of a connection."""
+    return {name: getattr(stored, name) for name in ("host", "login", "password", "extra")}
+
+
 def fingerprint(fields: dict[str, Any]) -> str:
-    """Tells whether the fields are still the same, and nothing else about them."""
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+    """Tells whether the fields are still the same, and nothing about them to who lacks Airflow's Fernet key."""
+    key = conf.get_mandatory_value("core", "fernet_key").encode()
+    return hmac.new(key, json.dumps(fields, sort_keys=True).encode(), hashlib.sha256).hexdigest()[:12]
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def connect(
         try:
             return duckdb.connect(str(path), read_only=read_only, config=config or {})
         except duckdb.IOException as error:
-            if "lock" not in str(error):
+            if "Could not set lock" not in str(error):
                 raise
             if time.monotonic() > deadline:
                 raise DatabaseBusyError(

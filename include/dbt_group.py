@@ -30,7 +30,13 @@ def dbt_models(group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
         raise FileNotFoundError(f"{DBT_MANIFEST} is missing: run `make manifest`.")
     group: TaskGroup = DbtTaskGroup(
         group_id=group_id,
-        project_config=ProjectConfig(manifest_path=DBT_MANIFEST, project_name="twitch_bi", install_dbt_deps=False),
+        project_config=ProjectConfig(
+            manifest_path=DBT_MANIFEST,
+            project_name="twitch_bi",
+            install_dbt_deps=False,
+            # Rendered when the task runs, so that parsing the DAG reads no environment.
+            env_vars={"DATA_DIR": "{{ data_dir() }}"},
+        ),
         profile_config=ProfileConfig(
             profile_name="twitch_bi", target_name="prod", profiles_yml_filepath=DBT_PROJECT / "profiles.yml"
         ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -54,7 +54,6 @@ class Settings:
     auth_url: str
     healthcheck_url: str | None = field(repr=False)
     healthcheck_reload_url: str | None = field(repr=False)
-    start_date: date | None
     airflow_home: Path
     port: int
 
@@ -85,7 +84,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         The settings; `data_dir` is absolute, a relative `DATA_DIR` is taken from the project's folder.
 
     Raises:
-        SettingsError: `START_DATE` is no date (YYYY-MM-DD), `PORT` no port, or dbt could not open `DATA_DIR`.
+        SettingsError: `PORT` is no port, a ping URL no URL, or dbt could not open `DATA_DIR`.
     """
     if environ is None:
         # Secrets may hold a dollar sign, so nothing is interpolated.
@@ -95,13 +94,15 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         return (environ.get(name) or "").strip() or None
 
     data_dir = (ROOT / (value("DATA_DIR") or "data")).resolve()
-    if not {"#", "?"}.isdisjoint(str(data_dir)):
-        raise SettingsError(f"DATA_DIR={data_dir} holds a # or ?, which dbt-duckdb takes for a URL's. Rename it.")
-    start = value("START_DATE")
-    try:
-        start_date = date.fromisoformat(start) if start else None
-    except ValueError:
-        raise SettingsError(f"START_DATE={start} is not a date: write it as YYYY-MM-DD.") from None
+    if not set("#?*[").isdisjoint(str(data_dir)):
+        raise SettingsError(
+            f"DATA_DIR={data_dir} holds one of # ? * [ which dbt or DuckDB take for a URL or a pattern: rename it."
+        )
+    for name in ("HEALTHCHECK_URL", "HEALTHCHECK_RELOAD_URL"):
+        parts = urlsplit(value(name) or "https://host/path")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path.strip("/"):
+            # The value stays out of the message: its path is a secret.
+            raise SettingsError(f"{name} is no ping URL: it must look like https://hc-ping.com/<uuid>.")
     port = value("PORT") or "8080"
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise SettingsError(f"PORT={port} is not a port: write a number from 1 to 65535.")
@@ -113,7 +114,6 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         auth_url=value("TWITCH_AUTH_URL") or TWITCH_AUTH_URL,
         healthcheck_url=value("HEALTHCHECK_URL"),
         healthcheck_reload_url=value("HEALTHCHECK_RELOAD_URL"),
-        start_date=start_date,
         airflow_home=(ROOT / (value("LOCAL_AIRFLOW_HOME") or ".airflow")).resolve(),
         port=int(port),
     )

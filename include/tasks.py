@@ -98,8 +98,10 @@ def report() -> dict[str, Any]:
 
 
 def describe_start(context: Context) -> str | None:
-    """The start ping's body; None, so no ping, for a run that takes no snapshot."""
-    return None if why_no_snapshot(context["dag_run"]) else f"run {context['run_id']}"
+    """The start ping's body; None, so no ping, for a run that takes no snapshot, and for a further attempt."""
+    if why_no_snapshot(context["dag_run"]) or context["ti"].try_number > 1:
+        return None
+    return f"run {context['run_id']}"
 
 
 def describe_success(context: Context) -> str | None:

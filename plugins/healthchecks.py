@@ -77,7 +77,7 @@ class HealthchecksNotifier(BaseNotifier):
             logger.warning("Healthchecks %s ping not sent: %s", self.signal, str(error).replace(path, "***"))
             return
         # The hosted service answers 200 to unknown checks and to too many pings, too.
-        if answer.status_code == requests.codes.ok and answer.text.strip() == "OK":
+        if answer.ok and answer.text.strip() in {"OK", "Created"}:
             logger.info("Healthchecks %s ping recorded.", self.signal)
         else:
             logger.warning(
@@ -90,8 +90,10 @@ class HealthchecksNotifier(BaseNotifier):
             {
                 "stop": tenacity.stop_after_attempt(self.attempts),
                 "wait": tenacity.wait_exponential(max=4),
-                "retry": tenacity.retry_if_exception_type(requests.RequestException),
-                "reraise": True,
+                "retry": tenacity.retry_if_exception_type(requests.RequestException)
+                | tenacity.retry_if_result(lambda answer: answer.status_code >= 500),
+                # In the end, the last answer, or the last attempt's exception.
+                "retry_error_callback": lambda state: state.outcome.result(),
             },
             endpoint=endpoint,
             data=text.encode()[:MAX_BODY_BYTES],

@@ -66,6 +66,15 @@ def test_a_persons_own_connection_is_left_alone() -> None:
     assert stored("healthchecks")[0] == "https://mine"
 
 
+def test_what_the_environment_drops_goes_unless_a_person_made_it() -> None:
+    setup()
+    with create_session() as session:
+        session.query(Connection).filter_by(conn_id="healthchecks").one().set_password("from the UI")
+    airflow_setup.main()  # in the tests' environment, which describes nothing
+    with create_session() as session:
+        assert {connection.conn_id for connection in session.query(Connection)} == {"healthchecks"}
+
+
 def test_without_a_variable_there_is_no_connection() -> None:
     assert airflow_setup.connections(settings.load({})) == {}
 

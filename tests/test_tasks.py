@@ -130,8 +130,13 @@ def test_only_a_run_with_a_snapshot_shows_that_the_pipeline_lives() -> None:
     assert tasks.describe_success(context(a_run("backfill"), ti)) is None
     assert tasks.describe_success(context(a_run(), ti)) is None
     assert tasks.describe_failure(context(a_run("backfill"), ti)) is None
-    assert tasks.describe_start(context(a_run("backfill"))) is None
-    assert tasks.describe_start(context(a_run())) == "run a run"
+    assert tasks.describe_start(context(a_run("backfill"), ti)) is None
+
+
+def test_a_run_is_opened_once_however_often_it_tries() -> None:
+    first, second = SimpleNamespace(try_number=1), SimpleNamespace(try_number=2)
+    assert tasks.describe_start(context(a_run(), first)) == "run a run"
+    assert tasks.describe_start(context(a_run(), second)) is None
 
 
 def test_a_failure_ping_names_the_task_and_its_error() -> None:

@@ -31,13 +31,20 @@ class Plugin(BasePlugin):
         database = Path(creds.path).resolve()
         check_data_dir(database.parent)
         try:
-            connect(database, config=config, tell=logger.warning).close()
+            # Kept open until dbt has opened it, too, so that no other process gets in between.
+            self.first = connect(database, config=config, tell=logger.warning)
         except DatabaseBusyError as error:
             raise DbtRuntimeError(str(error)) from None
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Registers the file operations, declared with side effects so that no call is folded away."""
-        for function, nb_arguments in ((empty_folder, 1), (replace_partition, 2), (remove_folder, 1)):
+        self.first.close()
+        for function, nb_arguments in (
+            (empty_folder, 1),
+            (replace_partition, 2),
+            (remove_partition, 2),
+            (remove_folder, 1),
+        ):
             conn.create_function(
                 function.__name__,
                 function,
@@ -58,7 +65,11 @@ class Plugin(BasePlugin):
 
 
 def check_data_dir(folder: Path) -> None:
-    """Raises DbtRuntimeError if the data folder is missing or cannot be written."""
+    """Raises DbtRuntimeError if the data folder is missing, cannot be written, or would be read as a pattern."""
+    if not set("*?[").isdisjoint(str(folder)):
+        raise DbtRuntimeError(
+            f"The data folder {folder} holds one of * ? [ which DuckDB reads as a pattern. Rename it."
+        )
     if not folder.is_dir():
         raise DbtRuntimeError(f"The data folder {folder} does not exist. Create it, or set DATA_DIR to the right one.")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -67,7 +78,7 @@ def check_data_dir(folder: Path) -> None:
 
 def empty_folder(path: str) -> str:
     """Makes `path` an empty folder, whatever a killed run left in it; returns it."""
-    shutil.rmtree(path, ignore_errors=True)
+    remove_folder(path)
     Path(path).mkdir(parents=True)
     return path
 
@@ -109,15 +120,21 @@ def replace_partition(source: str, partition: str) -> str:
     return str(target)
 
 
-def remove_folder(path: str) -> str:
-    """Removes the folder `path` with all it holds, out of every reader's sight in one step; returns it."""
-    folder = Path(path)
+def remove_partition(partition: str, workplace: str) -> str:
+    """Takes the folder `partition` out of every reader's sight in one step, into `workplace`, and removes it there."""
+    folder = Path(partition)
     if folder.is_dir():
-        doomed = folder.with_name(f".{folder.name}.removed")
-        shutil.rmtree(doomed, ignore_errors=True)
+        doomed = Path(workplace) / f"{folder.name}.removed"
         folder.rename(doomed)
-        shutil.rmtree(doomed)
         sync(folder.parent)
+        shutil.rmtree(doomed)
+    return partition
+
+
+def remove_folder(path: str) -> str:
+    """Removes the folder `path`, if it is there, with all it holds; returns it."""
+    if Path(path).exists():
+        shutil.rmtree(path)
     return path
 
 

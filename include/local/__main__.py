@@ -32,6 +32,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)  # the terminal was closed
     try:
         return commands[sys.argv[1]]()
     except (KeyboardInterrupt, Stop):
@@ -91,15 +92,15 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
         ours = settings.load()
         if ours.client_id or ours.client_secret:
             ours.twitch_api()  # one without the other is a mistake to tell at once
-        else:
-            print("CLIENT_ID is not set: the streams come from the simulator.", flush=True)
-            environment |= stack.enter_context(simulator(environment, DEMO_STREAMS))
         if command == "run":
             # One run means one: no scheduled one beside it at the full hour.
             environment["AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE"] = "False"
         print("Setting up Airflow's database ...", flush=True)
         call([AIRFLOW, "db", "migrate"], environment)
-        call([sys.executable, "-m", "include.airflow_setup"], environment)
+        told = call([sys.executable, "-m", "include.airflow_setup"], environment)
+        if "connection twitch_api" not in told:
+            print("CLIENT_ID is not set: the streams come from the simulator.", flush=True)
+            environment |= stack.enter_context(simulator(environment, DEMO_STREAMS))
         print("Starting Airflow ...", flush=True)
         services = stack.enter_context(running(components, environment))
         try:
@@ -130,11 +131,12 @@ def wait_for_callbacks(services: dict[str, Service], seconds: float = 60) -> Non
         time.sleep(0.5)
 
 
-def call(command: list[str], environment: dict[str, str]) -> None:
-    """Runs a command to its end; raises ServiceError with its output if it fails."""
+def call(command: list[str], environment: dict[str, str]) -> str:
+    """Runs a command to its end; returns what it printed, or raises ServiceError with it."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServiceError(f"{' '.join(command[-3:])} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout
 
 
 def check_data_dir(environment: settings.Settings) -> None:

@@ -63,6 +63,12 @@ def test_whatever_opens_duckdb_runs_in_its_pool(dags: dict[str, Any]) -> None:
     assert {task.task_id for task in tasks if task.pool == DUCKDB_POOL} == OPENS_DUCKDB
 
 
+def test_dbt_works_on_the_same_folder_as_the_extraction(dags: dict[str, Any]) -> None:
+    for task in dags["twitch_streams"].tasks:
+        if task.task_id.startswith("dbt."):
+            assert task.env == {"DATA_DIR": "{{ data_dir() }}"} and "env" in task.template_fields
+
+
 def test_models_run_after_a_skipped_extraction(dags: dict[str, Any]) -> None:
     for task in dags["twitch_streams"].tasks:
         assert task.trigger_rule == ("all_success" if task.task_id == "extract" else "none_failed")

@@ -87,6 +87,16 @@ def test_a_slow_server_is_tried_again(server: PingServer, messages: Callable[[],
     assert "ping recorded" in messages()
 
 
+def test_an_overloaded_server_is_tried_again(server: PingServer, messages: Callable[[], str]) -> None:
+    server.answers = [(503, "busy", 0), (201, "Created", 0)]
+    HealthchecksNotifier("success")(CONTEXT)
+    assert "ping recorded" in messages()
+    server.answers = [(503, "busy", 0)]
+    HealthchecksNotifier("success", attempts=2)(CONTEXT)
+    assert len(server.pings) == 4
+    assert "ping not recorded: 503 busy" in messages()
+
+
 def test_an_unreachable_server_harms_nothing_and_shows_no_secret(
     monkeypatch: pytest.MonkeyPatch, messages: Callable[[], str]
 ) -> None:

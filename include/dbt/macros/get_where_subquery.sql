@@ -14,16 +14,13 @@
 
 
 {% macro recent_files() -%}
-  {{ one_of('file_name',
-    "select file_name from " ~ source('ledger', 'raw_files')
-    ~ " where log_import_date > " ~ tested_since()) }}
+  {{ one_of('file_name', source('ledger', 'raw_files'), 'file_name', 'log_import_date') }}
 {%- endmacro %}
 
 
 {% macro recent_partitions(relation) -%}
   {%- set state = relation.incorporate(path={'identifier': relation.identifier ~ '__partitions'}) -%}
-  {{ one_of('file_name_date',
-    "select partition_value from " ~ state ~ " where written_at > " ~ tested_since()) }}
+  {{ one_of('file_name_date', state, 'partition_value', 'written_at') }}
 {%- endmacro %}
 
 
@@ -32,11 +29,12 @@
 {%- endmacro %}
 
 
-{# `column in (the values of the query)`, quoted; false where there are none. #}
-{% macro one_of(column, query) -%}
+{# `column in (values of the relation's rows that are recent)`, quoted; false where there are none, or no relation yet. #}
+{% macro one_of(column, relation, value, changed_at) -%}
   {%- set literals = [] -%}
-  {%- if execute -%}
-    {%- for row in run_query(query).rows -%}
+  {%- if execute and is_there(relation) -%}
+    {%- set recent = "select " ~ value ~ " from " ~ relation ~ " where " ~ changed_at ~ " > " ~ tested_since() -%}
+    {%- for row in run_query(recent).rows -%}
       {%- do literals.append(quote_literal(row[0])) -%}
     {%- endfor -%}
   {%- endif -%}

@@ -6,6 +6,14 @@
   raw, or can no longer be read, has no `log_import_date`. `is_pruned` says that its rows have left the working set.
 #}
 {% macro create_ledger() %}
+{%- if execute and not is_there(source('ledger', 'raw_files')) -%}
+  {#- A database of the first pipeline: raw can rebuild all of it, and its tables have other columns. -#}
+  {%- for model in graph.nodes.values() if model.resource_type == 'model' -%}
+    {%- set relation = load_relation(api.Relation.create(
+      database=model.database, schema=model.schema, identifier=model.alias)) -%}
+    {%- if relation -%} {%- do adapter.drop_relation(relation) -%} {%- endif -%}
+  {%- endfor -%}
+{%- endif -%}
 create schema if not exists stg;
 create table if not exists stg.raw_files (
   file_name varchar primary key,
@@ -13,6 +21,7 @@ create table if not exists stg.raw_files (
   file_name_date date not null,
   log_import_date timestamp,
   int_import_date timestamp,
+  deduplicated_at timestamp,
   nb_rows bigint,
   nb_duplicates bigint,
   nb_left_out bigint,
@@ -106,15 +115,24 @@ update {{ source('ledger', 'raw_files') }} as ledger
 set log_import_date = null, nb_rows = 0, error = null, is_pruned = false
 where
   {{ is_reloaded('ledger') }}
-  and file_name not in (select file_name from stg_streams__files)
+  and file_name not in (select file_name from stg_streams__files);
+
+{# A file that was set aside and is gone now has nothing left to tell. #}
+delete from {{ source('ledger', 'raw_files') }}
+where
+  error is not null
+  and int_import_date is null
+  and file_name not in (select file_name from {{ source('raw', 'committed_files') }})
 {% endmacro %}
 
 
-{# Files whose staged import is not the one that int_streams holds. #}
+{# Files whose staged import is not the one that int_streams holds; on a full refresh, all that staging holds. #}
 {% macro files_to_deduplicate() %}
 select file_name
 from {{ source('ledger', 'raw_files') }}
-where log_import_date is distinct from int_import_date
+where
+  log_import_date is distinct from int_import_date
+  {% if should_full_refresh() %} or not is_pruned {% endif %}
 {% endmacro %}
 
 
@@ -123,13 +141,14 @@ where log_import_date is distinct from int_import_date
 update {{ source('ledger', 'raw_files') }} as ledger
 set
   int_import_date = ledger.log_import_date,
+  deduplicated_at = now() at time zone 'UTC',
   nb_left_out = coalesce(counts.nb_left_out, 0),
   nb_duplicates = ledger.nb_rows - coalesce(counts.nb_left_out, 0) - coalesce(counts.nb_streams, 0)
 from (
   select
     files.file_name,
-    count(*) filter (where staged.id is not null and try_cast(staged.user_id as bigint) is null) as nb_left_out,
-    count(distinct staged.id) filter (where try_cast(staged.user_id as bigint) is not null) as nb_streams
+    count(staged.file_name) filter (where not {{ counts('staged') }}) as nb_left_out,
+    count(distinct staged.id) filter (where {{ counts('staged') }}) as nb_streams
   from ({{ files_to_deduplicate() }}) as files
   left join {{ ref('stg_streams') }} as staged using (file_name)
   group by files.file_name
@@ -142,13 +161,13 @@ where log_import_date is null and int_import_date is null and error is null
 
 
 {#
-  What a day of facts is made of: its snapshots, and which import of each. A day is left alone while some of its files
+  What a day of facts is made of: its snapshots, and when each was last deduplicated. A day is left alone while some of its files
   have no rows in the working set: it can only be written as a whole.
 #}
 {% macro snapshots_by_day() %}
 select
   file_name_date as partition_value,
-  md5(string_agg(concat_ws('|', file_name, int_import_date), ',' order by file_name)) as version
+  md5(string_agg(concat_ws('|', file_name, deduplicated_at), ',' order by file_name)) as version
 from {{ source('ledger', 'raw_files') }}
 where int_import_date is not null
 group by file_name_date
@@ -161,7 +180,7 @@ having not bool_or(is_pruned)
 select partition_value
 from {{ this.incorporate(path={'identifier': this.identifier ~ '__partitions'}) }}
 where
-  {{ var('remove_empty_days') | as_bool }}
+  {{ var('remove_empty_days') }}
   and {{ in_reload_window('cast(partition_value as timestamp)') }}
   and cast(partition_value as date) not in (select file_name_date from {{ source('ledger', 'raw_files') }})
 {% endmacro %}

@@ -20,7 +20,7 @@
   A partition without inputs is left alone: its facts may be all that is left of it. A partition whose inputs yield no
   rows any more is removed. The view of the model's name reads what is there; with nothing there, it is empty and typed.
 
-  Needs the functions of duckdb_plugin.py.
+  Needs the functions of duckdb_plugin.py and the macros of queries.sql.
 #}
 {% materialization partitioned_parquet, adapter='duckdb', supported_languages=['sql'] %}
   {%- set partition_by = config.require('partition_by') -%}
@@ -44,10 +44,11 @@
   {%- set changed = run_query(changed_partitions(state, location, partition_by, file)) -%}
 
   {%- for row in changed.rows -%}
-    {%- set value, version = row[0], row[1] -%}
+    {%- set value, version, is_new_version = row[0], row[1], row[2] -%}
     {%- set partition = location ~ '/' ~ partition_by ~ '=' ~ value -%}
     {%- set written = workplace ~ '/' ~ file -%}
-    {%- call statement('write_partition', fetch_result=True) -%}
+    {#- Outside a transaction: each partition is done when it is done, whatever becomes of those after it. -#}
+    {%- call statement('write_partition', fetch_result=True, auto_begin=False) -%}
       copy (
         select * exclude ({{ partition_by }})
         from ({{ sql }})
@@ -56,18 +57,23 @@
       ) to {{ quote_literal(written) }} (format parquet, compression zstd, per_thread_output false)
     {%- endcall -%}
     {%- set nb_rows = load_result('write_partition')['data'][0][0] -%}
-    {%- if nb_rows > 0 -%}
-      {%- do run_query("select replace_partition(" ~ quote_literal(written) ~ ", " ~ quote_literal(partition) ~ ")") -%}
+    {%- if nb_rows == 0 and not is_new_version -%}
+      {#- Its inputs are as they were, yet the rows are gone: what is on the disk may be the last copy. -#}
+      {%- do exceptions.warn(partition ~ " is not as it was written, and nothing is left to write it from: left alone.") -%}
     {%- else -%}
-      {%- do run_query("select remove_folder(" ~ quote_literal(partition) ~ ")") -%}
+      {%- if nb_rows > 0 -%}
+        {%- do run_query("select replace_partition(" ~ quote_literal(written) ~ ", " ~ quote_literal(partition) ~ ")") -%}
+      {%- else -%}
+        {%- do run_query(remove_partition(partition, workplace)) -%}
+      {%- endif -%}
+      {%- do run_query(record_partition(state, value, version, nb_rows)) -%}
+      {%- do log(this.identifier ~ ": " ~ partition_by ~ "=" ~ value ~ ", " ~ nb_rows ~ " rows", info=True) -%}
     {%- endif -%}
-    {%- do run_query(record_partition(state, value, version, nb_rows)) -%}
-    {%- do log(this.identifier ~ ": " ~ partition_by ~ "=" ~ value ~ ", " ~ nb_rows ~ " rows", info=True) -%}
   {%- endfor -%}
 
   {%- set removals = config.get('partitions_to_remove') -%}
   {%- for row in (run_query(context[removals]()).rows if removals else []) -%}
-    {%- do run_query("select remove_folder(" ~ quote_literal(location ~ '/' ~ partition_by ~ '=' ~ row[0]) ~ ")") -%}
+    {%- do run_query(remove_partition(location ~ '/' ~ partition_by ~ '=' ~ row[0], workplace)) -%}
     {%- do run_query("delete from " ~ state ~ " where partition_value = " ~ quote_literal(row[0])) -%}
     {%- do log(this.identifier ~ ": " ~ partition_by ~ "=" ~ row[0] ~ " removed", info=True) -%}
   {%- endfor -%}
@@ -114,13 +120,18 @@
       regexp_extract(file, {{ quote_literal('/' ~ partition_by ~ '=([^/]*)/') }}, 1) as partition_value,
       count(*) = 1 and bool_and(parse_filename(file) = {{ quote_literal(file) }}) as is_one_file
     from glob({{ folder }} || '*/*')
+    where not starts_with(parse_filename(file), '.')
     group by all
   )
-  select wanted.partition_value, wanted.version
+  select
+    wanted.partition_value,
+    wanted.version,
+    wanted.version is distinct from state.version as is_new_version
   from wanted
   left join {{ state }} as state using (partition_value)
   left join on_disk using (partition_value)
   where
+    {% if should_full_refresh() %} true or {% endif %}
     wanted.version is distinct from state.version
     -- a partition that had no rows has no file
     or coalesce(on_disk.is_one_file, false) is distinct from (state.nb_rows > 0)
@@ -129,34 +140,32 @@
 {% endmacro %}
 
 
+{# By name and after a typed select of nothing: a partition written by an earlier version may lack columns. #}
 {% macro partitioned_parquet_view(view, sql, location, partition_by) %}
-  {%- set pattern = location ~ '/' ~ partition_by ~ '=*/*.parquet' -%}
+  {%- set pattern = quote_literal(location ~ '/' ~ partition_by ~ '=*/*.parquet') -%}
   {%- set columns = get_column_schema_from_query(sql) -%}
   create or replace view {{ view }} as
   select
     {% for column in columns -%}
       cast({{ adapter.quote(column.name) }} as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
     {% endfor %}
-  {% if query_value("count(*) from glob(" ~ quote_literal(pattern) ~ ")") > 0 %}
-  {#- by name: a partition that an earlier version of the model wrote may lack a column -#}
-  from read_parquet(
-    {{ quote_literal(pattern) }}, union_by_name = true, hive_partitioning = true, hive_types_autocast = false
+  from (
+    select
+      {% for column in columns -%}
+        cast(null as {{ column.data_type if column.name != partition_by else 'varchar' }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
+      {% endfor %}
+    where false
+    {% if query_value("count(*) from glob(" ~ pattern ~ ")") > 0 -%}
+    union all by name
+    select *
+    from read_parquet({{ pattern }}, union_by_name = true, hive_partitioning = true, hive_types_autocast = false)
+    -- DuckDB's own partitioned COPY writes a partition for null
+    where {{ partition_by }} is not null
+    {%- endif %}
   )
-  {% else %}
-  from ({{ sql }})
-  where false
-  {% endif %}
 {% endmacro %}
 
 
-{# The single value of `select <expression>`; none while dbt only parses. #}
-{% macro query_value(expression) %}
-  {%- if execute -%}
-    {{ return(run_query('select ' ~ expression).rows[0][0]) }}
-  {%- endif -%}
-{% endmacro %}
-
-
-{% macro quote_literal(text) -%}
-  '{{ text | string | replace("'", "''") }}'
+{% macro remove_partition(partition, workplace) -%}
+  select remove_partition({{ quote_literal(partition) }}, {{ quote_literal(workplace) }})
 {%- endmacro %}

@@ -9,5 +9,8 @@ delete from {{ arg_dict['target_relation'] }}
 where file_name in (select file_name from ({{ context[config.require('replaced_files')]() }}));
 
 insert into {{ arg_dict['target_relation'] }} ({{ columns }})
-select {{ columns }} from {{ arg_dict['temp_relation'] }}
+select {{ columns }} from {{ arg_dict['temp_relation'] }};
+
+{# dbt-duckdb makes a Python model's batch an ordinary table, and would leave it there. #}
+drop table {{ arg_dict['temp_relation'] }}
 {% endmacro %}

@@ -66,7 +66,8 @@ problems as (
             when ledger.file_name is null then 'not in the ledger'
             when ledger.log_import_date is null then 'never staged'
             when not ledger.is_deduplicated then 'not deduplicated'
-            when ledger.is_recent and not ledger.is_pruned and coalesce(staged.nb_rows, 0) <> ledger.nb_rows then 'rows missing in staging'
+            when ledger.is_recent and not ledger.is_pruned and coalesce(staged.nb_rows, 0) <> ledger.nb_rows
+                then 'rows missing in staging'
             when ledger.is_recent and not ledger.is_pruned and coalesce(intermediate.nb_rows, 0) <> ledger.nb_streams
                 then 'rows missing in intermediate'
             when ledger.is_recent and written.file_name_date is null then 'its day was not written'

@@ -17,8 +17,8 @@ typed as (
         -- keys
         file_name,
         id,
-        try_cast(user_id as bigint) as user_id,
-        try_cast(nullif(game_id, '') as bigint) as game_id,
+        {{ as_id('user_id') }} as user_id,
+        {{ as_id('game_id') }} as game_id,
 
         -- names
         user_login,
@@ -37,9 +37,9 @@ typed as (
 
         file_row_number
     from staged
+    where {{ counts() }}
 )
 
 select * exclude (file_row_number)
 from typed
-where user_id is not null
 qualify row_number() over (partition by file_name, id order by file_row_number desc) = 1

@@ -38,7 +38,7 @@ REQUIRED = {"id", "user_id", "game_id", "viewer_count"}
 def model(dbt, session):
     committed = dbt.source("raw", "committed_files")
     ledger = dbt.source("ledger", "raw_files")
-    known = ledger.aggregate("count(*)").fetchall()[0][0]
+    known = ledger.filter("log_import_date is not null").aggregate("count(*)").fetchall()[0][0]
     if known and not committed.limit(1).fetchall():
         raw_dir = session.execute("select getvariable('raw_dir')").fetchall()[0][0]
         raise RuntimeError(

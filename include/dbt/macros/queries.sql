@@ -1,0 +1,18 @@
+{# The single value of `select <expression>`; none while dbt only parses. #}
+{% macro query_value(expression) %}
+  {%- if execute -%}
+    {{ return(run_query('select ' ~ expression).rows[0][0]) }}
+  {%- endif -%}
+{% endmacro %}
+
+
+{# Whether a table or view exists: asked of the database, since dbt's cache knows nothing of what hooks create. #}
+{% macro is_there(relation) %}
+  {{ return(query_value("count(*) from information_schema.tables where table_schema = "
+    ~ quote_literal(relation.schema) ~ " and table_name = " ~ quote_literal(relation.identifier)) > 0) }}
+{% endmacro %}
+
+
+{% macro quote_literal(text) -%}
+  '{{ text | string | replace("'", "''") }}'
+{%- endmacro %}

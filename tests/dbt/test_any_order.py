@@ -1,0 +1,108 @@
+"""Whatever happens in whatever order, the next ordinary run makes the facts equal to the oracle's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from warehouse import Warehouse, streams
+
+FIRST = date(2025, 1, 1)
+DAYS = st.integers(0, 5)
+HOURS = st.integers(0, 23)
+MODELS = ["stg_streams", "int_streams", "fact_streams"]
+# Of six days, so that some files come for days that have left the working set.
+KEEP = {"keep_days": 2}
+
+
+class Pipeline(RuleBasedStateMachine):
+    """Raw files come and go, runs are whole, partial (as if killed after a model), or reloads."""
+
+    warehouse: Warehouse
+
+    def __init__(self) -> None:
+        super().__init__()
+        shutil.rmtree(self.warehouse.data_dir, ignore_errors=True)
+        self.warehouse.data_dir.mkdir()
+        self.counted: set[Path] = set()
+        self.files = 0
+
+    @initialize(day=DAYS, hour=HOURS)
+    def first_file(self, day: int, hour: int) -> None:
+        self.arrives(day, hour)
+
+    @rule(day=DAYS, hour=HOURS)
+    def arrives(self, day: int, hour: int) -> None:
+        """A file is committed, for any hour: new, late, or another one for the same hour."""
+        self.files += 1
+        at = f"{FIRST + timedelta(days=day)}T{hour:02}:00:{self.files % 60:02}"
+        self.warehouse.add_file(at, streams(self.files, count=12))
+
+    @rule(model=st.sampled_from(MODELS), day=st.none() | DAYS)
+    def is_killed_after(self, model: str, day: int | None) -> None:
+        """A run, or the reload of a day, that ends after one of the models."""
+        chosen = MODELS[: MODELS.index(model) + 1]
+        self.run(day, "--select", *chosen, "--exclude-resource-type", "test")
+
+    @rule()
+    def runs(self) -> None:
+        self.run(None)
+        self.check()
+
+    @rule(day=DAYS)
+    def is_reloaded(self, day: int) -> None:
+        self.run(day)
+        self.check()
+
+    @precondition(lambda self: self.files > 1)
+    @rule(data=st.data())
+    def partition_is_lost(self, data: st.DataObject) -> None:
+        """Somebody removes what is published of a day that the working set still holds."""
+        newest = max(self.day_of(path) for path in self.raw_files())
+        kept = [
+            folder
+            for folder in (self.warehouse.facts.iterdir() if self.warehouse.facts.exists() else [])
+            if date.fromisoformat(folder.name.partition("=")[2]) >= newest
+        ]
+        if kept:
+            shutil.rmtree(data.draw(st.sampled_from(sorted(kept))))
+
+    def run(self, day: int | None, *arguments: str) -> None:
+        start = FIRST + timedelta(days=day) if day is not None else None
+        window = {"reload_start": str(start) if start else None, "reload_end": None}
+        if start:
+            window["reload_end"] = str(start + timedelta(days=1))
+        self.warehouse.build(*arguments, "--vars", json.dumps({**KEEP, **window}))
+
+    def check(self) -> None:
+        assert self.warehouse.published() == self.warehouse.oracle()
+
+    def raw_files(self) -> list[Path]:
+        return sorted((self.warehouse.raw / "twitch_streams").glob("*.parquet"))
+
+    def day_of(self, path: Path) -> date:
+        seconds = float(path.name.split(".", maxsplit=1)[0])
+        return FIRST + timedelta(seconds=seconds - 1735689600)
+
+    def teardown(self) -> None:
+        self.run(None)
+        self.check()
+
+
+def test_any_order_of_events_ends_equal_to_the_oracle(warehouse: Warehouse) -> None:
+    Pipeline.warehouse = warehouse
+    run_state_machine_as_test(
+        Pipeline,
+        settings=settings(
+            max_examples=8,
+            stateful_step_count=6,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

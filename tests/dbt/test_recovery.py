@@ -1,0 +1,122 @@
+"""States that a kill, a person or another program may leave behind."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow.parquet as pq
+from warehouse import SNAPSHOT, Warehouse, streams
+
+
+def test_a_run_leaves_no_table_of_its_own_behind(warehouse: Warehouse) -> None:
+    for hour in (10, 11, 12):
+        warehouse.add_file(f"2025-01-01T{hour}:00:00", streams(hour))
+        warehouse.build()
+    tables = warehouse.query("select schema_name || '.' || table_name from duckdb_tables() order by all")
+    assert tables == [
+        ("dwh.fact_streams__partitions",),
+        ("int.int_streams",),
+        ("stg.raw_files",),
+        ("stg.stg_streams",),
+    ]
+
+
+def test_rows_that_cannot_count_cost_themselves_alone(warehouse: Warehouse) -> None:
+    rows = streams(1)
+    odd = [
+        {"id": "901", "user_id": "7", "game_id": "5", "viewer_count": None},
+        {"id": None, "user_id": "7", "game_id": "5", "viewer_count": 3},
+        {"id": "902", "user_id": "1e3", "game_id": "5", "viewer_count": 3},
+    ]
+    path = warehouse.add_file("2025-01-01T10:00:00", rows + odd)
+    output = warehouse.build()
+    assert "WARN=2" in output
+    assert warehouse.query("select nb_rows, nb_left_out from stg.raw_files") == [(len(rows) + 3, 4)]
+    published = warehouse.published()
+    assert all(row[5] == row[6] / row[7] for row in published)
+    # What is left is what the oracle makes of the file without them.
+    pq.write_table(pq.ParquetFile(path).read().slice(0, len(rows)), path)
+    assert published == warehouse.oracle()
+
+
+def test_a_file_set_aside_and_moved_away_is_forgotten(warehouse: Warehouse) -> None:
+    torn = warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    torn.write_text("not Parquet")
+    assert "is set aside" in warehouse.build()
+    torn.unlink()
+    assert "WARN=0" in warehouse.build()
+    assert warehouse.query("select * from stg.raw_files") == []
+
+
+def test_a_load_id_that_is_no_time_stops_nothing(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    path = warehouse.add_file("2025-01-01T11:00:00", streams(2))
+    path.rename(path.with_name("1754042400000000000.abc.parquet"))
+    warehouse.commit("1754042400000000000")
+    warehouse.build()
+    assert warehouse.query("select count(*) from stg.raw_files") == [(1,)]
+
+
+def test_the_last_copy_of_a_day_is_left_alone(warehouse: Warehouse) -> None:
+    """Its rows are gone from the database, and what is on the disk does not look as it was written."""
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    partition = warehouse.facts / "file_name_date=2025-01-01"
+    (partition / "data.parquet").rename(partition / "renamed.parquet")
+    with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
+        database.execute("delete from int.int_streams")
+    output = warehouse.build("--select", "fact_streams", "--exclude-resource-type", "test")
+    assert "left alone" in output
+    assert [file.name for file in partition.iterdir()] == ["renamed.parquet"]
+    # What file managers leave is not looked at.
+    (partition / "renamed.parquet").rename(partition / "data.parquet")
+    (partition / ".DS_Store").touch()
+    assert "left alone" not in warehouse.build("--select", "fact_streams", "--exclude-resource-type", "test")
+
+
+def test_a_full_refresh_of_one_model_reaches_the_facts(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    before = warehouse.partitions()
+    warehouse.build("--select", "fact_streams", "--full-refresh", "--exclude-resource-type", "test")
+    refreshed = warehouse.partitions()
+    assert refreshed != before
+    warehouse.build("--select", "int_streams", "--full-refresh", "--exclude-resource-type", "test")
+    warehouse.build()
+    assert warehouse.partitions() != refreshed
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_database_of_the_first_pipeline_is_built_anew(warehouse: Warehouse) -> None:
+    with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
+        database.execute("create schema stg; create schema int; create schema dwh")
+        database.execute("create table stg.stg_streams as select 'old.parquet' as file_name, 1 as user_id")
+        database.execute("create table int.int_streams as select 'old.parquet' as file_name, 1 as user_id")
+        database.execute("create view dwh.fact_streams as select 1 as user_id")
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
+    assert warehouse.query("select count(*) from stg.stg_streams where file_name = 'old.parquet'") == [(0,)]
+
+
+def test_reports_of_the_first_pipeline_are_readable_before_any_raw_file_is(warehouse: Warehouse) -> None:
+    """Without the newer columns, and with the partition for null that DuckDB's own COPY writes."""
+    for folder in ("file_name_date=2024-06-01", "file_name_date=__HIVE_DEFAULT_PARTITION__"):
+        (warehouse.facts / folder).mkdir(parents=True)
+        duckdb.sql(f'copy (select 7 as user_id) to "{warehouse.facts / folder / "data_0.parquet"}" (format parquet)')
+    warehouse.build()
+    assert warehouse.query("select file_name_date::varchar, user_id, nb_files from dwh.fact_streams") == [
+        ("2024-06-01", 7, None)
+    ]
+
+
+def test_docs_and_tests_work_before_the_first_build(warehouse: Warehouse) -> None:
+    for command in (["docs", "generate"], ["parse"]):
+        done = warehouse.dbt(*command)
+        assert done.returncode == 0, done.stdout
+
+
+def test_an_unknown_column_in_raw_is_no_trouble(warehouse: Warehouse) -> None:
+    schema = SNAPSHOT.append(SNAPSHOT.field("title").with_name("new_field"))
+    warehouse.add_file("2025-01-01T10:00:00", [{**row, "new_field": "x"} for row in streams(1)], schema)
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
