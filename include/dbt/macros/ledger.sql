@@ -199,7 +199,9 @@ where
         ) - {{ var('keep_days') | int }}
     )
   {%- endset %}
-delete from {{ ref('stg_streams') }} where file_name in {{ old_files }};
+  {#- Found beside the ledger and not by ref(): the facts are not made from staging, and the graph should not say so. -#}
+  {%- set staging = source('ledger', 'raw_files').incorporate(path={'identifier': 'stg_streams'}) %}
+delete from {{ staging }} where file_name in {{ old_files }};
 delete from {{ ref('int_streams') }} where file_name in {{ old_files }};
 update {{ source('ledger', 'raw_files') }} set is_pruned = true where file_name in {{ old_files }}
 {% endmacro %}
