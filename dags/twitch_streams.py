@@ -23,7 +23,7 @@ there and updates the asset `fact_streams`.
 * A run for the past (a backfill, or one that starts over an hour late) skips `extract`: a live snapshot cannot be taken
   for the past. The models run all the same.
 * Any task may be killed and cleared: it starts over and gives the same result.
-* `full_refresh` reads all raw files again, for a changed rule.
+* `full_refresh` reads all raw files of the kept days again, for a changed rule; older days are reloaded by dbt vars.
 """,
     schedule=CronTriggerTimetable("0 * * * *", timezone="UTC"),
     start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),

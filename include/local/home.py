@@ -13,6 +13,8 @@ from typing import Any
 
 from include import settings
 
+NO_PROXY = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1,localhost"]))
+
 
 def folder() -> Path:
     """Airflow's home, made if need be: its owner's alone, since keys and passwords lie in it."""
@@ -64,6 +66,9 @@ def environment(port: int) -> dict[str, str]:
     }
     return {
         **os.environ,
+        # What runs on this machine is reached directly, whatever proxy leads out.
+        "NO_PROXY": NO_PROXY,
+        "no_proxy": NO_PROXY,
         "AIRFLOW_HOME": str(folder()),
         "DATA_DIR": str(settings.load().data_dir),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",

@@ -102,11 +102,13 @@ def wait_until_healthy(services: dict[str, Service], url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     wanted = {name.replace("-", "_") for name in services if name != "api-server"}
     unhealthy = wanted
+    session = requests.Session()
+    session.trust_env = False  # no proxy leads to this machine
     while time.monotonic() < deadline:
         for service in services.values():
             service.check()
         try:
-            health = requests.get(f"{url}/api/v2/monitor/health", timeout=5).json()
+            health = session.get(f"{url}/api/v2/monitor/health", timeout=5).json()
             unhealthy = {name for name in wanted if (health.get(name) or {}).get("status") != "healthy"}
             if not unhealthy:
                 return

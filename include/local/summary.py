@@ -38,8 +38,13 @@ def summary(data_dir: Path) -> str:
     """The newest snapshot, the facts and the ten most watched games of the newest day, as text for the terminal."""
     raw = data_dir / RAW_DATASET / RAW_TABLE
     facts = data_dir / "fact_streams.parquet"
+    committed = {marker.stem.rpartition("__")[2] for marker in (raw.parent / "_dlt_loads").glob("*.jsonl")}
     # A name begins with the Unix time of its snapshot, in as many digits for centuries to come.
-    newest = max(raw.glob("*.parquet"), key=lambda path: path.name, default=None)
+    newest = max(
+        (path for path in raw.glob("*.parquet") if path.name.rsplit(".", 2)[0] in committed),
+        key=lambda path: path.name,
+        default=None,
+    )
     if newest is None or not any(facts.glob("*/*.parquet")):
         return f"No streams yet in {data_dir}."
     files = {"newest": str(newest), "facts": f"{facts}/*/*.parquet"}

@@ -32,10 +32,9 @@ create table if not exists stg.raw_files (
 
 
 {#
-  Before stg_streams: which files to read, and why not. Those that are new or were set aside; in a reload, all of its
-  window; and of a day whose rows have left the working set, every file, since its facts are made of the whole day.
-  Such a day cannot be made again while raw lacks a file that its facts count: what would change it is set aside until
-  a reload of that day accepts the loss.
+  Before stg_streams: which files to read. Wanted are those that are new or were set aside, and in a reload all of its
+  window. A day whose rows have left the working set can only be made again as a whole: its other files come along as
+  companions, unless raw lacks one that the facts count (the obstacle).
 #}
 {% macro find_files_to_stage() %}
 create or replace temp table stg_streams__to_read as
@@ -59,11 +58,12 @@ pruned_days as (
   group by ledger.file_name_date
 )
 select
-  file_name,
+  committed.file_name,
   committed.path,
   committed.file_name_datetime,
-  'its day has left the working set, and raw lacks ' || pruned_days.lost_file
-  || ', which the facts of that day count: put that file back, or reload the day to do without it' as obstacle
+  committed.file_name_date,
+  wanted.file_name is not null as is_wanted,
+  'raw lacks ' || pruned_days.lost_file as obstacle
 from committed
 left join wanted using (file_name)
 left join pruned_days on committed.file_name_date = pruned_days.file_name_date
@@ -73,15 +73,24 @@ where
 {% endmacro %}
 
 
-{# Whether this run reads the file anew although it knows it: in the reload window; on a full refresh, all that is kept. #}
+{#
+  Whether this run reads the file anew although it knows it: in the reload window, and on a full refresh all that the
+  working set holds. For a ledger row: and its day still has files in raw, or the reload is told to remove such days.
+#}
 {% macro is_reloaded(relation) -%}
-  {%- if should_full_refresh() and relation == 'committed' -%}
-    file_name not in (select file_name from {{ source('ledger', 'raw_files') }} where is_pruned)
-  {%- elif should_full_refresh() -%}
-    not {{ relation }}.is_pruned
-  {%- else -%}
-    {{ in_reload_window(relation ~ '.file_name_datetime') }}
-  {%- endif -%}
+  (
+    (
+      {{ in_reload_window(relation ~ '.file_name_datetime') }}
+      {%- if should_full_refresh() %}
+      or {{ relation }}.file_name not in (select file_name from {{ source('ledger', 'raw_files') }} where is_pruned)
+      {%- endif %}
+    )
+    {%- if relation == 'ledger' and not var('remove_empty_days') %}
+    and ledger.file_name_date in (
+      select cast(file_name_datetime as date) from {{ source('raw', 'committed_files') }}
+    )
+    {%- endif %}
+  )
 {%- endmacro %}
 
 
@@ -116,6 +125,13 @@ set log_import_date = null, nb_rows = 0, error = null, is_pruned = false
 where
   {{ is_reloaded('ledger') }}
   and file_name not in (select file_name from stg_streams__files);
+
+{% if should_full_refresh() -%}
+{# The staging table is new: it lacks the days of which raw holds nothing any more, whose facts stay. #}
+update {{ source('ledger', 'raw_files') }}
+set is_pruned = true
+where log_import_date is not null and file_name not in (select file_name from stg_streams__files);
+{%- endif %}
 
 {# A file that was set aside and is gone now has nothing left to tell. #}
 delete from {{ source('ledger', 'raw_files') }}
@@ -194,6 +210,7 @@ where
       from {{ source('ledger', 'raw_files') }}
       where
         not is_pruned
+        and log_import_date is not null
         and file_name_date < (
           select max(file_name_date) from {{ source('ledger', 'raw_files') }} where int_import_date is not null
         ) - {{ var('keep_days') | int }}

@@ -52,20 +52,48 @@ def model(dbt, session):
         "create or replace temp table stg_streams__files (file_name varchar, file_name_datetime timestamp, "
         "log_import_date timestamp, nb_rows bigint, error varchar)"
     )
-    files = session.execute("from stg_streams__to_read order by file_name_datetime, file_name").fetchall()
-    for name, path, taken_at, obstacle in files:
+    loaded_days, failed_days = set(), {}
+    files = session.execute(
+        "select * from stg_streams__to_read order by is_wanted desc, file_name_datetime, file_name"
+    ).fetchall()
+    for name, path, taken_at, day, is_wanted, obstacle in files:
+        if not is_wanted and (day not in loaded_days or day in failed_days):
+            continue  # nothing new can be read of its day, or not all of the day
         nb_rows, error = (None, obstacle) if obstacle else load_file(session, name, path, taken_at)
-        if error:
-            logger.warning(f"{name} is set aside: {error} (tried again in each run)")
+        if error and (obstacle or not is_wanted):
+            failed_days[day] = error if obstacle else f"{name}: {error}"
+        elif not error:
+            loaded_days.add(day)
         session.execute(
             "insert into stg_streams__files values (?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?)",
             [name, taken_at, error, nb_rows, error],
         )
+    for day, reason in failed_days.items():
+        leave_day_alone(session, day, reason)
+    for name, error in session.execute("select file_name, error from stg_streams__files").fetchall():
+        if error:
+            logger.warning(f"{name} is set aside: {error} (tried again in each run)")
     # One import time a file, the same in the ledger and on its rows: later models compare the two.
     return session.sql(
         "select rows.* replace (files.log_import_date as log_import_date) "
         "from stg_streams__rows as rows inner join stg_streams__files as files using (file_name) "
         "where files.error is null"
+    )
+
+
+def leave_day_alone(session, day, reason):
+    """Takes a day out of the batch: it has left the working set, and what its facts count cannot all be read."""
+    names = "(select file_name from stg_streams__to_read where file_name_date = ? and {})"
+    session.execute(f"delete from stg_streams__rows where file_name in {names.format('true')}", [day])
+    session.execute(f"delete from stg_streams__files where file_name in {names.format('not is_wanted')}", [day])
+    session.execute(
+        "update stg_streams__files set log_import_date = null, nb_rows = null, error = ? "
+        f"where file_name in {names.format('is_wanted')}",
+        [
+            f"its day has left the working set and cannot be made again: {reason}, which the facts of {day} count; "
+            "put that file back, or reload the day to do without it",
+            day,
+        ],
     )
 
 

@@ -1,0 +1,85 @@
+"""Days whose rows have left the working set: made again as a whole, or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from warehouse import Warehouse, streams
+
+KEEP = {"keep_days": 2}
+
+
+def build(warehouse: Warehouse, **more: object) -> str:
+    return warehouse.build("--vars", json.dumps({**KEEP, **more}))
+
+
+@pytest.fixture
+def old_day(warehouse: Warehouse) -> list[Path]:
+    """Two counted files of a day that was pruned."""
+    files = [warehouse.add_file(f"2025-01-01T{hour}:00:00", streams(hour)) for hour in (10, 11)]
+    warehouse.add_file("2025-01-09T10:00:00", streams(9))
+    build(warehouse)
+    return files
+
+
+def test_a_counted_file_that_can_no_longer_be_read_keeps_its_facts(warehouse: Warehouse, old_day: list[Path]) -> None:
+    before, whole = warehouse.published(), old_day[0].read_bytes()
+    old_day[0].write_text("bit rot")
+    late = warehouse.add_file("2025-01-01T13:00:00", streams(13))
+    output = build(warehouse)
+    assert f"{late.name} is set aside" in output and old_day[0].name in output
+    assert warehouse.published() == before
+    build(warehouse)
+    assert warehouse.published() == before
+    old_day[0].write_bytes(whole)
+    build(warehouse)
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_torn_late_file_does_not_have_its_day_made_again_in_each_run(
+    warehouse: Warehouse, old_day: list[Path]
+) -> None:
+    torn = warehouse.add_file("2025-01-01T13:00:00", streams(13))
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:100])
+    before = warehouse.partitions()
+    for _ in range(2):
+        build(warehouse)
+        assert warehouse.partitions() == before
+    torn.write_bytes(whole)
+    build(warehouse)
+    assert warehouse.published() == warehouse.oracle()
+
+
+@pytest.mark.parametrize("full_refresh", [False, True])
+def test_an_archived_day_keeps_its_facts_through_reloads_and_late_files(
+    warehouse: Warehouse, old_day: list[Path], full_refresh: bool
+) -> None:
+    before = warehouse.published()
+    for file in old_day:
+        file.unlink()
+    window = {"reload_start": "2025-01-01", "reload_end": "2025-01-02"}
+    if full_refresh:
+        warehouse.build("--full-refresh", "--vars", json.dumps(KEEP))
+    else:
+        build(warehouse, **window)
+    assert warehouse.published() == before
+    warehouse.add_file("2025-01-01T13:00:00", streams(13))
+    build(warehouse)
+    assert warehouse.published() == before
+    # Only a reload of that day accepts that raw is all there is.
+    build(warehouse, **window)
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_full_refresh_keeps_the_facts_of_a_kept_day_without_raw(warehouse: Warehouse) -> None:
+    gone = warehouse.add_file("2025-01-08T10:00:00", streams(8))
+    warehouse.add_file("2025-01-09T10:00:00", streams(9))
+    warehouse.build()
+    before = warehouse.published()
+    gone.unlink()
+    warehouse.build("--full-refresh")
+    warehouse.build()
+    assert warehouse.published() == before
