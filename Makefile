@@ -10,7 +10,7 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up manifest test lint format bench lock clean
+.PHONY: help venv run up reload manifest test lint format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ run: $(MANIFEST) ## One whole pipeline run, then what it made (simulated streams
 
 up: $(MANIFEST) ## Airflow with its web UI on loopback, the hourly DAG switched on, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m include.local up
+
+reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14 (both included), or ALL=1
+	@$(BIN)/python -m include.local reload --start '$(START)' --end '$(END)' --all '$(ALL)'
 
 test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
 	@$(BIN)/python -m pytest

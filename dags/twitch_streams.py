@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pendulum
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param
+from airflow.sdk import DAG, CronTriggerTimetable, Param
 from healthchecks import HealthchecksNotifier
 
-from include import settings, tasks
-from include.dbt_group import dbt_models
+from include.dbt_group import dbt_models, dbt_vars
+from include.tasks import defaults, pings
+from include.tasks.report import report_task
+from include.tasks.snapshot import extract as take_snapshot
 
 with DAG(
     "twitch_streams",
@@ -21,24 +23,18 @@ file that came late), deduplicate it and rewrite the days of `fact_streams.parqu
 there and updates the asset `fact_streams`.
 
 * A run for the past (a backfill, or one that starts over an hour late) skips `extract`: a live snapshot cannot be taken
-  for the past. The models run all the same.
+  for the past. The models run all the same; in a backfill they reload the raw files of the run's hour.
 * Any task may be killed and cleared: it starts over and gives the same result.
-* `full_refresh` reads all raw files of the kept days again, for a changed rule; older days are reloaded by dbt vars.
+* `full_refresh` reads all raw files of the kept days again, for a changed rule; the DAG `twitch_streams_reload` reloads
+  any day.
 """,
     schedule=CronTriggerTimetable("0 * * * *", timezone="UTC"),
     start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=2),
-    default_args={
-        "owner": "twitch-bi",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=10),
-        "on_failure_callback": tasks.remember_error,
-        "on_retry_callback": tasks.remember_error,
-    },
+    # Ahead of the reload DAG wherever both wait for the database.
+    default_args={**defaults.TASK_ARGS, "priority_weight": 100},
     params={
         "full_refresh": Param(
             False,
@@ -48,24 +44,29 @@ there and updates the asset `fact_streams`.
         )
     },
     tags=["twitch", "dlt", "dbt"],
-    user_defined_macros={"data_dir": lambda: settings.load().data_dir},
-    on_success_callback=HealthchecksNotifier("success", body=tasks.describe_success),
-    on_failure_callback=HealthchecksNotifier("fail", body=tasks.describe_failure),
+    user_defined_macros=defaults.MACROS,
+    on_success_callback=[
+        HealthchecksNotifier("success", pings.HOURLY_CHECK, pings.snapshot_success),
+        HealthchecksNotifier("success", pings.RELOAD_CHECK, pings.backfill_success),
+    ],
+    on_failure_callback=[
+        HealthchecksNotifier("fail", pings.HOURLY_CHECK, pings.snapshot_failure),
+        HealthchecksNotifier("fail", pings.RELOAD_CHECK, pings.backfill_failure),
+    ],
 ):
     extract = PythonOperator(
         task_id="extract",
-        python_callable=tasks.extract,
+        python_callable=take_snapshot,
         execution_timeout=timedelta(minutes=45),
-        on_execute_callback=HealthchecksNotifier("start", body=tasks.describe_start),
+        on_execute_callback=HealthchecksNotifier("start", pings.HOURLY_CHECK, pings.snapshot_start),
         doc_md="Reads all live streams from Helix into one raw Parquet file, or nothing. Its XCom holds counts.",
     )
-    report = PythonOperator(
-        task_id="report",
-        python_callable=tasks.report,
-        pool=settings.DUCKDB_POOL,
-        trigger_rule="none_failed",
-        execution_timeout=timedelta(minutes=15),
-        outlets=[Asset("fact_streams")],
-        doc_md="Counts what the run left behind, names the files set aside, and updates the asset `fact_streams`.",
+    models = dbt_models(
+        full_refresh="{{ params.full_refresh }}",
+        # A backfill reads the raw files of its own hour again, a snapshot that was due there among them.
+        vars=dbt_vars(
+            "{{ dag_run.logical_date if dag_run.run_type == 'backfill' else '' }}",
+            "{{ dag_run.logical_date + macros.timedelta(hours=1) if dag_run.run_type == 'backfill' else '' }}",
+        ),
     )
-    extract >> dbt_models(full_refresh="{{ params.full_refresh }}") >> report
+    extract >> models >> report_task()

@@ -14,10 +14,12 @@ from airflow.configuration import conf
 from airflow.models import Connection, Pool
 from airflow.utils.session import create_session
 
-from include import settings, tasks
+from include import settings
+from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK, ping_url_parts
+from include.tasks.snapshot import TWITCH_CONNECTION
 
 ORIGIN = "From the environment"
-CONNECTIONS = {tasks.TWITCH_CONNECTION, "healthchecks", "healthchecks_reload"}
+CONNECTIONS = {TWITCH_CONNECTION, HOURLY_CHECK, RELOAD_CHECK}
 
 
 def main() -> None:
@@ -40,18 +42,18 @@ def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
     """The fields of each connection that the environment describes, by connection id."""
     described: dict[str, dict[str, Any]] = {}
     if environment.client_id and environment.client_secret:
-        described[tasks.TWITCH_CONNECTION] = {
+        described[TWITCH_CONNECTION] = {
             "host": environment.api_url,
             "login": environment.client_id,
             "password": environment.client_secret,
             "extra": json.dumps({"auth_url": environment.auth_url}),
         }
     for conn_id, url in (
-        ("healthchecks", environment.healthcheck_url),
-        ("healthchecks_reload", environment.healthcheck_reload_url),
+        (HOURLY_CHECK, environment.healthcheck_url),
+        (RELOAD_CHECK, environment.healthcheck_reload_url),
     ):
         if url:
-            host, path = tasks.ping_url_parts(url)
+            host, path = ping_url_parts(url)
             described[conn_id] = {"host": host, "login": None, "password": path, "extra": None}
     return described
 

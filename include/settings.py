@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,6 +44,7 @@ class TwitchApi:
 class Settings:
     """The environment, checked and typed. `None` stands for a variable that is unset or empty.
 
+    `start_date` is the first day that the reload DAG catches up; without it, it catches up none.
     `airflow_home` and `port` are for `make run` and `make up` alone: where Airflow keeps its database and logs, and
     where its web UI listens.
     """
@@ -54,6 +56,7 @@ class Settings:
     auth_url: str
     healthcheck_url: str | None = field(repr=False)
     healthcheck_reload_url: str | None = field(repr=False)
+    start_date: date | None
     airflow_home: Path
     port: int
 
@@ -84,7 +87,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         The settings; `data_dir` is absolute, a relative `DATA_DIR` is taken from the project's folder.
 
     Raises:
-        SettingsError: `PORT` is no port, a ping URL no URL, or dbt could not open `DATA_DIR`.
+        SettingsError: `PORT` is no port, a ping URL no URL, `START_DATE` no day, or dbt could not open `DATA_DIR`.
     """
     if environ is None:
         # Secrets may hold a dollar sign, so nothing is interpolated.
@@ -103,6 +106,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path.strip("/"):
             # The value stays out of the message: its path is a secret.
             raise SettingsError(f"{name} is no ping URL: it must look like https://hc-ping.com/<uuid>.")
+    try:
+        start_date = date.fromisoformat(text) if (text := value("START_DATE")) else None
+    except ValueError:
+        raise SettingsError(f"START_DATE={text} is no day: write it like 2025-08-01, or leave it empty.") from None
     port = value("PORT") or "8080"
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise SettingsError(f"PORT={port} is not a port: write a number from 1 to 65535.")
@@ -114,6 +121,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         auth_url=value("TWITCH_AUTH_URL") or TWITCH_AUTH_URL,
         healthcheck_url=value("HEALTHCHECK_URL"),
         healthcheck_reload_url=value("HEALTHCHECK_RELOAD_URL"),
+        start_date=start_date,
         airflow_home=(ROOT / (value("LOCAL_AIRFLOW_HOME") or ".airflow")).resolve(),
         port=int(port),
     )

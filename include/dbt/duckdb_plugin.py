@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +41,15 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Registers the file operations, declared with side effects so that no call is folded away."""
         self.first.close()
-        for function, nb_arguments in (
-            (empty_folder, 1),
-            (replace_partition, 2),
-            (remove_partition, 2),
-            (remove_folder, 1),
-        ):
-            conn.create_function(
-                function.__name__,
-                function,
-                ["VARCHAR"] * nb_arguments,
-                "VARCHAR",
-                side_effects=True,
-            )
+        functions: list[tuple[Callable[..., object], int, str]] = [
+            (empty_folder, 1, "VARCHAR"),
+            (replace_partition, 2, "VARCHAR"),
+            (remove_partition, 2, "VARCHAR"),
+            (remove_folder, 1, "VARCHAR"),
+            (changed_at, 1, "TIMESTAMP"),
+        ]
+        for function, nb_arguments, result in functions:
+            conn.create_function(function.__name__, function, ["VARCHAR"] * nb_arguments, result, side_effects=True)
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Tells SQL where the data is; absolute, since views must work from any folder."""
@@ -136,6 +134,14 @@ def remove_folder(path: str) -> str:
     if Path(path).exists():
         shutil.rmtree(path)
     return path
+
+
+def changed_at(path: str) -> datetime | None:
+    """When a file came to be what and where it is (UTC): unlike its time of modification, no copy brings that along."""
+    try:
+        return datetime.fromtimestamp(Path(path).stat().st_ctime, UTC).replace(tzinfo=None)
+    except FileNotFoundError:
+        return None
 
 
 def exchange(a: Path, b: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import tempfile
 import threading
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,9 @@ from dlt.destinations.impl.filesystem.filesystem import CURRENT_VERSION, INIT_FI
 
 from include.extract.errors import ExtractError
 from include.settings import RAW_DATASET, RAW_TABLE
+
+# More digits are no Unix time in seconds.
+LATEST = 1e11
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,20 @@ class RawFolder:
             if not is_json(schema):
                 schema.unlink(missing_ok=True)
 
+    def committed(self) -> list[str]:
+        """Names of the committed files, in no order."""
+        loads = {name.rpartition("__")[2].removesuffix(".jsonl") for name in names(self.commits)}
+        return [name for name in names(self.files) if load_id(name) in loads]
+
+    def days(self) -> list[date]:
+        """The UTC days of the committed files, oldest first."""
+        times = (as_number(load_id(name)) for name in self.committed())
+        return sorted({datetime.fromtimestamp(time, UTC).date() for time in times if 0 < time < LATEST})
+
     def recent_rows(self, snapshots: int) -> list[int]:
         """Rows of the newest committed files, from their footers alone; an unreadable file is passed over."""
-        committed = {name.rpartition("__")[2].removesuffix(".jsonl") for name in names(self.commits)}
-        files = [name for name in names(self.files) if load_id(name) in committed]
         rows = []
-        for name in heapq.nlargest(snapshots, files, key=lambda name: as_number(load_id(name))):
+        for name in heapq.nlargest(snapshots, self.committed(), key=lambda name: as_number(load_id(name))):
             try:
                 rows.append(pq.read_metadata(self.files / name).num_rows)
             except (pa.ArrowException, OSError):

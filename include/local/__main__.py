@@ -1,7 +1,8 @@
-"""python -m include.local run | up: one whole pipeline run, or Airflow until Ctrl-C."""
+"""Airflow on this machine: one whole pipeline run, or Airflow until Ctrl-C, or days made again from raw."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import socket
@@ -11,9 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import requests
+
 from include import settings
 from include.local import home
 from include.local.api import Api
+from include.local.reload import DAG_ID as RELOAD_DAG_ID
+from include.local.reload import days_from, reload_all, reload_days
 from include.local.services import AIRFLOW, COMPONENTS, Service, ServiceError, running, simulator
 from include.local.summary import summary
 
@@ -27,20 +32,32 @@ class Stop(Exception):
 
 def main() -> int:
     """Runs one command; returns the exit code."""
-    commands = {"run": run, "up": up}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        print(__doc__, file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(prog="python -m include.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="one run of the hourly DAG, then what it made").set_defaults(do=run)
+    commands.add_parser("up", help="the scheduler, the web UI and all that belongs to them").set_defaults(do=up)
+    days = commands.add_parser("reload", help="days made again from raw")
+    days.add_argument("--start", default="", help="the first day, YYYY-MM-DD")
+    days.add_argument("--end", default="", help="the last day, included")
+    days.add_argument("--all", default="", metavar="1", help="all days that raw holds")
+    days.set_defaults(do=reload)
+    airflow = commands.add_parser("airflow", help="any command of Airflow, on this Airflow", add_help=False)
+    airflow.add_argument("arguments", nargs=argparse.REMAINDER)
+    airflow.set_defaults(do=airflow_command)
+    arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)  # the terminal was closed
     try:
-        return commands[sys.argv[1]]()
+        code: int = arguments.do(arguments)
+        return code
     except (KeyboardInterrupt, Stop):
         print("Stopped.")
         return 130
     except (ServiceError, settings.SettingsError, home.AlreadyRunningError, RuntimeError) as error:
         print(f"Error: {error}", file=sys.stderr)
-        return 1
+    except requests.RequestException as error:
+        print(f"Error: Airflow did not do what it was asked ({error}). Its logs: {home.logs()}", file=sys.stderr)
+    return 1
 
 
 def stop(*_: object) -> None:
@@ -48,38 +65,70 @@ def stop(*_: object) -> None:
     raise Stop
 
 
-def run() -> int:
+def run(_: argparse.Namespace) -> int:
     """One run of the hourly DAG, with progress, and then what it made."""
     environment = settings.load()
-    check_data_dir(environment)
-    try:
-        with started("run", free_port(), ["api-server", "scheduler", "dag-processor"]) as (url, services):
-            code = run_and_tell(url)
-            wait_for_callbacks(services)
-    except home.AlreadyRunningError as error:
-        if error.owner["command"] != "up":
-            raise
-        print(f"{error}: the run goes there.")
-        code = run_and_tell(f"http://127.0.0.1:{error.owner['port']}")
+    with airflow_at_hand("run") as api:
+        code = run_and_tell(api)
     if code == 0:
         print(f"\n{summary(environment.data_dir)}")
     return code
 
 
-def up() -> int:
+def up(_: argparse.Namespace) -> int:
     """The scheduler, the web UI and all that belongs to them, until Ctrl-C."""
     environment = settings.load()
     check_data_dir(environment)
     port = environment.port
     check_port(port)
+    home.record_first_day()
     with started("up", port, list(COMPONENTS)) as (url, services):
-        Api(url).switch_on(DAG_ID)
+        for dag_id in (DAG_ID, RELOAD_DAG_ID):
+            Api(url).switch_on(dag_id)
         print(f"\nAirflow is up: {url}\n  user admin, password {home.admin_password()}\n  logs in {home.logs()}")
         print(f"The DAG {DAG_ID} runs at each full hour. Ctrl-C stops everything.", flush=True)
         while True:
-            for service in services.values():
-                service.check()
+            check(services)
             time.sleep(1)
+
+
+def reload(arguments: argparse.Namespace) -> int:
+    """Days made again from raw, with progress; fails if one of them does."""
+    days = [] if arguments.all and not (arguments.start or arguments.end) else days_from(arguments.start, arguments.end)
+    with airflow_at_hand("reload") as api:
+        api.switch_on(RELOAD_DAG_ID)
+        what = f"{days[0]} to {days[-1]}" if days else "all days"
+        print(f"Reloading {what} (after Ctrl-C, the same command or make up goes on) ...", flush=True)
+        problems = reload_days(api, days, tell) if days else reload_all(api, tell)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"Not all was reloaded. Full logs: {home.logs()}" if problems else f"Reloaded {what}.")
+    return 1 if problems else 0
+
+
+def airflow_command(arguments: argparse.Namespace) -> int:
+    """Airflow's own command line, on the database of `make run` and `make up`; `bin/airflow` calls it."""
+    os.execve(AIRFLOW, [AIRFLOW, *arguments.arguments], home.environment(settings.load().port))
+
+
+def tell(line: str) -> None:
+    """Shows a step of what is going on."""
+    print(f"  {line}", flush=True)
+
+
+@contextmanager
+def airflow_at_hand(command: str) -> Iterator[Api]:
+    """The Airflow of a running `make up`, or one for the time of this command, without scheduled runs."""
+    check_data_dir(settings.load())
+    try:
+        with started(command, free_port(), ["api-server", "scheduler", "dag-processor"]) as (url, services):
+            yield Api(url, lambda: check(services))
+            wait_for_callbacks(services)
+    except home.AlreadyRunningError as error:
+        if error.owner["command"] != "up":
+            raise
+        print(f"{error}: this goes there.")
+        yield Api(f"http://127.0.0.1:{error.owner['port']}")
 
 
 @contextmanager
@@ -92,13 +141,13 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
         ours = settings.load()
         if ours.client_id or ours.client_secret:
             ours.twitch_api()  # one without the other is a mistake to tell at once
-        if command == "run":
+        if command != "up":
             # One run means one: no scheduled one beside it at the full hour.
             environment["AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE"] = "False"
         print("Setting up Airflow's database ...", flush=True)
         call([AIRFLOW, "db", "migrate"], environment)
         told = call([sys.executable, "-m", "include.airflow_setup"], environment)
-        if "connection twitch_api" not in told:
+        if command != "reload" and "connection twitch_api" not in told:
             print("CLIENT_ID is not set: the streams come from the simulator.", flush=True)
             environment |= stack.enter_context(simulator(environment, DEMO_STREAMS))
         print("Starting Airflow ...", flush=True)
@@ -109,18 +158,23 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
             print("Stopping Airflow ...", flush=True)
 
 
-def run_and_tell(url: str) -> int:
-    """Runs the DAG in the Airflow at `url`; prints each step, and each failure with its error and its log."""
-    api = Api(url)
+def run_and_tell(api: Api) -> int:
+    """Runs the hourly DAG; prints each step, and each failure with its error and its log."""
     api.switch_on(DAG_ID)
     print(f"Running {DAG_ID} ...", flush=True)
-    run_id, state = api.run(DAG_ID, lambda line: print(f"  {line}", flush=True))
-    if state == "success":
+    run_id = api.start(DAG_ID)
+    if api.follow(DAG_ID, run_id, tell) == "success":
         return 0
-    for task_id in api.failed_tasks(DAG_ID, run_id):
-        print(f"\nTask {task_id} failed: {api.error(DAG_ID, run_id, task_id)}", file=sys.stderr)
+    for failure in api.failures(DAG_ID, run_id):
+        print(f"\n{failure}", file=sys.stderr)
     print(f"\nThe run failed. Full logs: {home.logs() / f'dag_id={DAG_ID}' / f'run_id={run_id}'}", file=sys.stderr)
     return 1
+
+
+def check(services: dict[str, Service]) -> None:
+    """Raises ServiceError if one of the processes has died."""
+    for service in services.values():
+        service.check()
 
 
 def wait_for_callbacks(services: dict[str, Service], seconds: float = 60) -> None:

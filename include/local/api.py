@@ -1,9 +1,9 @@
-"""Airflow's public REST API, as far as `make run` needs it."""
+"""Airflow's public REST API, as far as the commands need it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,13 +12,24 @@ import requests
 from include.local import home
 
 FINISHED = {"success", "failed"}
+WAITING = {None, "scheduled", "queued"}
+PAGE = 100
+
+Json = dict[str, Any]
+Tell = Callable[[str], None]
 
 
 class Api:
-    """A session of the user `admin` with the local API server."""
+    """A session of the user `admin` with the local API server.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: of the server.
+        check: called before each request; raises if what must be running is not.
+    """
+
+    def __init__(self, url: str, check: Callable[[], object] = lambda: None) -> None:
         self.url = url
+        self.check = check
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy leads to this machine
         answer = self.session.post(
@@ -27,12 +38,23 @@ class Api:
         answer.raise_for_status()
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
-    def call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+    def call(self, method: str, path: str, **arguments: Any) -> Json:
         """Sends one request below /api/v2 and returns the parsed answer."""
+        self.check()
         answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=30, **arguments)
         answer.raise_for_status()
-        result: dict[str, Any] = answer.json()
+        result: Json = answer.json()
         return result
+
+    def every(self, path: str, entries: str, **query: Any) -> Iterator[Json]:
+        """All entries of a list that the API gives page by page."""
+        offset = 0
+        while True:
+            page = self.call("GET", path, params={**query, "limit": PAGE, "offset": offset})
+            yield from page[entries]
+            offset += PAGE
+            if offset >= page["total_entries"]:
+                return
 
     def switch_on(self, dag_id: str, deadline_seconds: float = 120) -> None:
         """Unpauses the DAG, as soon as Airflow has parsed its file.
@@ -43,8 +65,8 @@ class Api:
         deadline = time.monotonic() + deadline_seconds
         while True:
             try:
-                self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
-                return
+                if not self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})["is_stale"]:
+                    return
             except requests.HTTPError as error:
                 if error.response.status_code != requests.codes.not_found:
                     raise
@@ -54,42 +76,59 @@ class Api:
                 raise RuntimeError(f"Airflow does not know the DAG {dag_id}. {reasons or 'See ' + str(home.logs())}")
             time.sleep(1)
 
-    def run(self, dag_id: str, tell: Callable[[str], None]) -> tuple[str, str]:
-        """Starts a run and waits for its end; tells each change of a task's state.
+    def start(self, dag_id: str, **conf: Any) -> str:
+        """Starts a run by hand, with params; returns its id."""
+        body = {"logical_date": datetime.now(UTC).isoformat(), "conf": conf}
+        run_id: str = self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
+        return run_id
 
-        Returns:
-            The run's id and its final state, success or failed.
-        """
-        run_id = self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": datetime.now(UTC).isoformat()})[
-            "dag_run_id"
-        ]
+    def follow(self, dag_id: str, run_id: str, tell: Tell) -> str:
+        """Waits for a run's end, telling each change of a task's state; returns success or failed."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}"
         told: dict[str, str] = {}
         while True:
-            state = self.call("GET", path)["state"]
-            for task in self.call("GET", f"{path}/taskInstances")["task_instances"]:
-                name, task_state = task["task_id"], task["state"]
-                if task_state in {None, "scheduled", "queued"} or told.get(name) == task_state:
+            state: str = self.call("GET", path)["state"]
+            for task in self.every(f"{path}/taskInstances", "task_instances"):
+                name, task_state = name_of(task), task["state"]
+                if task_state in WAITING or name is None or told.get(name) == task_state:
                     continue
                 told[name] = task_state
                 seconds = f" ({task['duration']:.1f} s)" if task["duration"] and task_state != "running" else ""
                 tell(f"{name:32} {task_state}{seconds}")
                 if task_state == "up_for_retry":
-                    tell(f"  {self.error(dag_id, run_id, name)}")
+                    tell(f"  {self.error(task)}")
             if state in FINISHED:
-                return run_id, state
+                return state
             time.sleep(0.5)
 
-    def error(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """The error that the last attempt of a task left (`include.tasks.remember_error`)."""
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/error"
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int = -1) -> Any:
+        """What a task instance left under `key`, or None."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         try:
-            value: str = self.call("GET", path)["value"]
-        except requests.HTTPError:
-            return "it left no error"
-        return value
+            return self.call("GET", path, params={"map_index": map_index, "stringify": False})["value"]
+        except requests.HTTPError as error:
+            if error.response.status_code != requests.codes.not_found:
+                raise
+            return None
 
-    def failed_tasks(self, dag_id: str, run_id: str) -> list[str]:
-        """The tasks of a run that failed, not those that failed because of them."""
-        tasks = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return [task["task_id"] for task in tasks if task["state"] == "failed"]
+    def error(self, task: Json) -> str:
+        """The error that the last attempt of a task instance left (`include.tasks.pings.remember_error`)."""
+        left = self.xcom(task["dag_id"], task["dag_run_id"], task["task_id"], "error", task["map_index"])
+        return left or "it left no error"
+
+    def failures(self, dag_id: str, run_id: str) -> list[str]:
+        """A line for each task of a run that failed, not for those that failed because of it."""
+        tasks = self.every(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances")
+        return [
+            f"Task {name_of(task) or task['task_id']} failed: {self.error(task)}"
+            for task in tasks
+            if task["state"] == "failed"
+        ]
+
+
+def name_of(task: Json) -> str | None:
+    """A task instance's name; of a mapped one with what it was mapped over, and None until it knows that itself."""
+    if task["map_index"] < 0:
+        return str(task["task_id"])
+    label = task["rendered_map_index"]
+    return f"{task['task_id']} {label}" if label not in {None, str(task["map_index"])} else None

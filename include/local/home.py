@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,15 @@ def environment(port: int) -> dict[str, str]:
         port: of the API server, on loopback.
     """
     url = f"http://127.0.0.1:{port}"
+    ours = settings.load()
     airflow = {
         "CORE__DAGS_FOLDER": str(settings.ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(settings.ROOT / "plugins"),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "4",
+        # A reload of all of history is one mapped task, a day each: 27 years.
+        "CORE__MAX_MAP_LENGTH": "10000",
         "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "CORE__FERNET_KEY": secret("fernet_key"),
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
@@ -70,7 +74,8 @@ def environment(port: int) -> dict[str, str]:
         "NO_PROXY": NO_PROXY,
         "no_proxy": NO_PROXY,
         "AIRFLOW_HOME": str(folder()),
-        "DATA_DIR": str(settings.load().data_dir),
+        "DATA_DIR": str(ours.data_dir),
+        "START_DATE": str(ours.start_date or first_day()),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "DO_NOT_TRACK": "1",
         **{f"AIRFLOW__{name}": value for name, value in airflow.items()},
@@ -83,6 +88,18 @@ def secret(name: str) -> str:
     if not path.exists():
         write_private(path, secrets.token_urlsafe(32) + "=")
     return path.read_text()
+
+
+def first_day() -> str:
+    """The day (UTC) of the first `make up`, from which the reload DAG catches up missed days; empty before that."""
+    path = folder() / "start_date"
+    return path.read_text() if path.exists() else ""
+
+
+def record_first_day() -> None:
+    """Called by `make up`."""
+    if not first_day():
+        write_private(folder() / "start_date", str(datetime.now(UTC).date()))
 
 
 def admin_password() -> str:

@@ -193,6 +193,7 @@ def test_no_leftovers_outside_the_contract(warehouse: Warehouse) -> None:
             "dwh.fact_streams",
             "dwh.fact_streams__partitions",
             "int.int_streams",
+            "stg.model_starts",
             "stg.raw_files",
             "stg.stg_streams",
         )

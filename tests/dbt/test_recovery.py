@@ -15,6 +15,7 @@ def test_a_run_leaves_no_table_of_its_own_behind(warehouse: Warehouse) -> None:
     assert tables == [
         ("dwh.fact_streams__partitions",),
         ("int.int_streams",),
+        ("stg.model_starts",),
         ("stg.raw_files",),
         ("stg.stg_streams",),
     ]

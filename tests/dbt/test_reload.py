@@ -40,10 +40,17 @@ def test_a_reload_reads_its_day_anew_and_touches_no_other(three_days: Warehouse)
     assert three_days.published() == three_days.oracle()
 
 
-def test_a_reload_on_an_empty_database_loads_all_that_is_new(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build(*window("2025-01-01", "2025-01-02"))
-    assert warehouse.published() == warehouse.oracle()
+def test_a_reload_on_an_empty_database_makes_its_day_whole_and_no_other(three_days: Warehouse) -> None:
+    facts, before = three_days.oracle(), three_days.partitions()
+    (three_days.data_dir / "prod.duckdb").unlink()
+    # Some hours of a day that is not in the database: without its other files, its facts would lose them.
+    three_days.build(*window("2025-01-02T10:30:00", "2025-01-02T12:00:00"))
+    assert three_days.published() == facts
+    assert changed(before, three_days.partitions()) == {"2025-01-02"}
+    assert three_days.query("select count(*) from stg.raw_files") == [(2,)]
+    three_days.build()
+    assert three_days.published() == facts
+    assert three_days.query("select count(*) from stg.raw_files") == [(6,)]
 
 
 def test_a_removed_file_leaves_with_the_reload_of_its_window_and_not_before(three_days: Warehouse) -> None:
@@ -71,6 +78,31 @@ def test_a_day_without_raw_keeps_its_facts_unless_told(three_days: Warehouse) ->
     three_days.build(*window("2025-01-02", "2025-01-03"))
     assert three_days.published() == before
     three_days.build(*window("2025-01-02", "2025-01-03", remove_empty_days=True))
+    assert three_days.published() == three_days.oracle()
+    assert len(list(three_days.facts.iterdir())) == 2
+
+
+@pytest.mark.parametrize("models", [["stg_streams"], ["stg_streams", "int_streams"]])
+def test_the_removal_of_an_empty_day_is_finished_by_the_next_run(three_days: Warehouse, models: list[str]) -> None:
+    for file in sorted((three_days.raw / "twitch_streams").iterdir())[2:4]:
+        file.unlink()
+    killed = ["--select", *models, "--exclude-resource-type", "test"]
+    three_days.build(*killed, *window("2025-01-02", "2025-01-03", remove_empty_days="true"))
+    three_days.build()
+    assert three_days.published() == three_days.oracle()
+    assert len(list(three_days.facts.iterdir())) == 2
+    assert three_days.query("select count(*) from stg.raw_files") == [(4,)]
+
+
+def test_an_empty_day_leaves_even_if_the_database_knows_nothing_of_it(three_days: Warehouse) -> None:
+    for file in sorted((three_days.raw / "twitch_streams").iterdir())[2:4]:
+        file.unlink()
+    (three_days.data_dir / "prod.duckdb").unlink()
+    three_days.build()
+    assert len(list(three_days.facts.iterdir())) == 3
+    three_days.build(*window("2025-01-02", "2025-01-03", remove_empty_days="false"))
+    assert len(list(three_days.facts.iterdir())) == 3
+    three_days.build(*window("2025-01-02", "2025-01-03", remove_empty_days="true"))
     assert three_days.published() == three_days.oracle()
     assert len(list(three_days.facts.iterdir())) == 2
 

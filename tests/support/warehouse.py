@@ -87,8 +87,8 @@ class Warehouse:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.data_dir / "prod.duckdb"), read_only=True) as connection:
+    def query(self, sql: str, *, read_only: bool = True) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.data_dir / "prod.duckdb"), read_only=read_only) as connection:
             connection.execute("set TimeZone = 'UTC'")
             return connection.execute(sql).fetchall()
 

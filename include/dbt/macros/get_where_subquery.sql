@@ -24,13 +24,17 @@
 {%- endmacro %}
 
 
+{# Since when a change is recent. With `tested_hours: all`, since ever. #}
 {% macro tested_since() -%}
-  (now() at time zone 'UTC' - interval {{ var('tested_hours') | int }} hours)
+  {%- if var('tested_hours') == 'all' -%} timestamp '-infinity'
+  {%- else -%} (now() at time zone 'UTC' - interval {{ var('tested_hours') | int }} hours)
+  {%- endif -%}
 {%- endmacro %}
 
 
-{# `column in (values of the relation's rows that are recent)`, quoted; false where there are none, or no relation yet. #}
+{# `column in (values of the relation's recent rows)`; false where there are none, or no relation yet. #}
 {% macro one_of(column, relation, value, changed_at) -%}
+  {%- if var('tested_hours') == 'all' -%} {{ return('true') }} {%- endif -%}
   {%- set literals = [] -%}
   {%- if execute and is_there(relation) -%}
     {%- set recent = "select " ~ value ~ " from " ~ relation ~ " where " ~ changed_at ~ " > " ~ tested_since() -%}

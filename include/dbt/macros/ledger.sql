@@ -27,13 +27,26 @@ create table if not exists stg.raw_files (
   nb_left_out bigint,
   error varchar,
   is_pruned boolean not null default false
+);
+create table if not exists {{ source('ledger', 'model_starts') }} (
+  model varchar primary key,
+  started_at timestamp not null
 )
 {% endmacro %}
 
 
 {#
-  Before stg_streams: which files to read. Wanted are those that are new or were set aside, and in a reload all of its
-  window. A day whose rows have left the working set can only be made again as a whole: its other files come along as
+  Before each model: when it last began. What came after that may lie between two models of another run, which is no
+  error yet; what came before it and is not done by now is one.
+#}
+{% macro record_start() %}
+insert or replace into {{ source('ledger', 'model_starts') }} values ('{{ this.identifier }}', now() at time zone 'UTC')
+{% endmacro %}
+
+
+{#
+  Before stg_streams: which files to read. Wanted are those that are new or were set aside; in a reload all of its
+  window, and what is new on the days that it touches, since a day is written as a whole. A day whose rows have left the working set can only be made again as a whole: its other files come along as
   companions, unless raw lacks one that the facts count (the obstacle).
 #}
 {% macro find_files_to_stage() %}
@@ -46,7 +59,9 @@ wanted as (
   select committed.*
   from committed
   left join {{ source('ledger', 'raw_files') }} as ledger using (file_name)
-  where ledger.log_import_date is null or {{ is_reloaded('committed') }}
+  where
+    (ledger.log_import_date is null and {{ on_days_of_this_run('committed.file_name_date') }})
+    or {{ is_reloaded('committed') }}
 ),
 pruned_days as (
   select
@@ -85,7 +100,7 @@ where
       or {{ relation }}.file_name not in (select file_name from {{ source('ledger', 'raw_files') }} where is_pruned)
       {%- endif %}
     )
-    {%- if relation == 'ledger' and not var('remove_empty_days') %}
+    {%- if relation == 'ledger' and not is_true(var('remove_empty_days')) %}
     and ledger.file_name_date in (
       select cast(file_name_datetime as date) from {{ source('raw', 'committed_files') }}
     )
@@ -152,7 +167,7 @@ where
 {% endmacro %}
 
 
-{# After int_streams: which import of each file it holds, and what it left out; what has left raw is forgotten. #}
+{# After int_streams: which import of each file it holds, and what it left out. #}
 {% macro record_deduplicated_files() %}
 update {{ source('ledger', 'raw_files') }} as ledger
 set
@@ -169,10 +184,7 @@ from (
   left join {{ ref('stg_streams') }} as staged using (file_name)
   group by files.file_name
 ) as counts
-where ledger.file_name = counts.file_name;
-
-delete from {{ source('ledger', 'raw_files') }}
-where log_import_date is null and int_import_date is null and error is null
+where ledger.file_name = counts.file_name
 {% endmacro %}
 
 
@@ -191,18 +203,47 @@ having not bool_or(is_pruned)
 {% endmacro %}
 
 
-{# Days whose facts a reload takes away: raw holds nothing of them any more, and the var `remove_empty_days` says so. #}
+{#
+  Days whose facts go, since raw holds nothing of them any more and the var `remove_empty_days` said so: in this run, or
+  in one that was killed after staging had forgotten all their files (which it does not unless told).
+#}
 {% macro days_to_remove() %}
+{%- set state = this.incorporate(path={'identifier': this.identifier ~ '__partitions'}) %}
+with published as (
+  select partition_value from {{ state }}
+  union
+  select regexp_extract(file, '/file_name_date=([^/]*)/', 1)
+  from glob(getvariable('reporting_dir') || '/{{ this.identifier }}.parquet/file_name_date=*/*')
+),
+ledger as (
+  select file_name_date, bool_and({{ is_forgotten() }}) as is_removed
+  from {{ source('ledger', 'raw_files') }}
+  group by file_name_date
+)
 select partition_value
-from {{ this.incorporate(path={'identifier': this.identifier ~ '__partitions'}) }}
+from published
+left join ledger on try_cast(partition_value as date) = file_name_date
 where
-  {{ var('remove_empty_days') }}
-  and {{ in_reload_window('cast(partition_value as timestamp)') }}
-  and cast(partition_value as date) not in (select file_name_date from {{ source('ledger', 'raw_files') }})
+  coalesce(is_removed, {{ is_true(var('remove_empty_days')) }} and {{ in_reload_window('try_cast(partition_value as timestamp)') }})
 {% endmacro %}
 
 
-{# After fact_streams, which has written every changed day: the rows of old days leave the working set. #}
+{# Of a ledger row: a reload no longer found the file, and its rows have left staging and the intermediate layer. #}
+{% macro is_forgotten() -%}
+  (log_import_date is null and int_import_date is null and error is null)
+{%- endmacro %}
+
+
+{# After fact_streams, which is made without them by now. #}
+{% macro forget_removed_files() %}
+delete from {{ source('ledger', 'raw_files') }} where {{ is_forgotten() }}
+{% endmacro %}
+
+
+{#
+  After fact_streams, which has written every changed day: the rows of old days leave the working set. Not while a file
+  of the day is staged and not yet deduplicated: it belongs to another run, between two of its models.
+#}
 {% macro prune_working_set() %}
   {%- set old_files -%}
     (
@@ -214,6 +255,10 @@ where
         and file_name_date < (
           select max(file_name_date) from {{ source('ledger', 'raw_files') }} where int_import_date is not null
         ) - {{ var('keep_days') | int }}
+        and file_name_date not in (
+          select file_name_date from {{ source('ledger', 'raw_files') }}
+          where log_import_date is distinct from int_import_date and log_import_date is not null
+        )
     )
   {%- endset %}
   {#- Found beside the ledger and not by ref(): the facts are not made from staging, and the graph should not say so. -#}

@@ -16,3 +16,9 @@
 {% macro quote_literal(text) -%}
   '{{ text | string | replace("'", "''") }}'
 {%- endmacro %}
+
+
+{# A var's truth; one that comes as a template's text (from Airflow, or a shell) is true if it says so. #}
+{% macro is_true(value) %}
+  {{ return(value | string | lower == 'true') }}
+{% endmacro %}

@@ -42,6 +42,16 @@
 {%- endmacro %}
 
 
+{# The UTC day `column` is one that this run is about: one that the reload window touches; without one, any day. #}
+{% macro on_days_of_this_run(column) -%}
+  {%- set window = reload_window() -%}
+  {%- if window is none -%} true
+  {%- else -%}
+    {{ column }} between cast({{ window['start'] }} as date) and cast({{ window['end'] }} - interval 1 microsecond as date)
+  {%- endif -%}
+{%- endmacro %}
+
+
 {# A day or a timestamp, with or without an offset, as a literal in UTC. #}
 {% macro utc_literal(name, text) %}
   {%- set text = text | string | trim -%}

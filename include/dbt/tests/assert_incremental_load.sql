@@ -1,26 +1,38 @@
 {#
   Every committed raw file that is there, and that can be read, has arrived: in the facts, and in staging and
-  intermediate if its day is kept.
+  intermediate if its day is kept. A reload is asked about its own days alone.
+  What came after a model last began is no problem yet: another run is between two of its models.
   The ledger answers for all of history at the price of one row a file; the tables themselves are asked about the
   files of the last hours (var `tested_hours`), with the rows that the ledger expects of them.
 #}
 with
 
 committed as (
-    select files.file_name
+    select
+        files.file_name,
+        files.path,
+        files.marker
     from {{ source('raw', 'committed_files') }} as files
     anti join {{ source('ledger', 'raw_files') }} as set_aside
         on files.file_name = set_aside.file_name and set_aside.error is not null
+    where {{ on_days_of_this_run('cast(files.file_name_datetime as date)') }}
 ),
 
 ledger as (
     select
         *,
         nb_rows - nb_duplicates - nb_left_out as nb_streams,
-        coalesce(int_import_date = log_import_date, false) as is_deduplicated,
         log_import_date > {{ tested_since() }} as is_recent
     from {{ source('ledger', 'raw_files') }}
     where error is null
+),
+
+began as (
+    select
+        max(started_at) filter (where model = 'stg_streams') as staging,
+        max(started_at) filter (where model = 'int_streams') as deduplication,
+        max(started_at) filter (where model = 'fact_streams') as writing
+    from {{ source('ledger', 'model_starts') }}
 ),
 
 staged as (
@@ -63,18 +75,24 @@ problems as (
     select
         committed.file_name,
         case
-            when ledger.file_name is null then 'not in the ledger'
-            when ledger.log_import_date is null then 'never staged'
-            when not ledger.is_deduplicated then 'not deduplicated'
+            when ledger.log_import_date is null
+                then case
+                    when greatest(changed_at(committed.path), changed_at(committed.marker)) < began.staging
+                        then 'never staged'
+                end
+            when coalesce(ledger.int_import_date <> ledger.log_import_date, true)
+                then case when ledger.log_import_date < began.deduplication then 'not deduplicated' end
             when ledger.is_recent and not ledger.is_pruned and coalesce(staged.nb_rows, 0) <> ledger.nb_rows
                 then 'rows missing in staging'
             when ledger.is_recent and not ledger.is_pruned and coalesce(intermediate.nb_rows, 0) <> ledger.nb_streams
                 then 'rows missing in intermediate'
+            when ledger.deduplicated_at >= began.writing then null
             when ledger.is_recent and written.file_name_date is null then 'its day was not written'
             when written.file_name_date is not null and ledger.nb_streams > 0 and facts.file_name is null
                 then 'not in the facts'
         end as problem
     from committed
+    cross join began
     left join ledger using (file_name)
     left join staged using (file_name)
     left join intermediate using (file_name)

@@ -1,0 +1,118 @@
+"""What the Healthchecks pings say. A function here returns a ping's body, or None where nothing must be sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from include.tasks.snapshot import why_no_snapshot
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# The Airflow connections with the ping URLs. A reload must not make a dead hourly pipeline look alive.
+HOURLY_CHECK = "healthchecks"
+RELOAD_CHECK = "healthchecks_reload"
+
+
+def snapshot_start(context: Context) -> str | None:
+    """Of a run that takes a snapshot, at its first attempt."""
+    if why_no_snapshot(context["dag_run"]) or context["ti"].try_number > 1:
+        return None
+    return f"run {context['run_id']}"
+
+
+def snapshot_success(context: Context) -> str | None:
+    """What the run did. Only a run that took a snapshot shows that the pipeline lives."""
+    if "dag_run" not in context or why_no_snapshot(context["dag_run"]):
+        return None
+    snapshot = context["ti"].xcom_pull(task_ids="extract")
+    if not snapshot:
+        return None
+    return "\n".join(
+        [
+            f"run {context['run_id']}",
+            f"snapshot {snapshot['file_name']}: {snapshot['rows']} rows, {snapshot['pages']} pages, "
+            f"{snapshot['duplicates']} duplicates, {snapshot['seconds']:.0f} s",
+            *facts_and_seconds(context),
+            *(f"warning: {warning}" for warning in snapshot["warnings"]),
+            *set_aside(context),
+        ]
+    )
+
+
+def snapshot_failure(context: Context) -> str | None:
+    """What failed in a run that should have taken a snapshot."""
+    if "dag_run" in context and why_no_snapshot(context["dag_run"]):
+        return None
+    return failure(context)
+
+
+def reload_start(context: Context) -> str | None:
+    """Of a run of the reload DAG, at its first attempt."""
+    return f"run {context['run_id']}" if context["ti"].try_number == 1 else None
+
+
+def reload_success(context: Context) -> str | None:
+    """What a run of the reload DAG did."""
+    ti = context["ti"]
+    newest = ti.xcom_pull(task_ids="plan", key="last_day")
+    lines = [f"run {context['run_id']}"]
+    if newest:
+        windows = [*ti.xcom_pull(task_ids="plan"), newest]
+        lines.append(f"reloaded {windows[0]['reload_start']} to {newest['reload_end']}, {len(windows)} day(s)")
+    lines += facts_and_seconds(context)
+    if days := ti.xcom_pull(task_ids="plan", key="days_without_raw"):
+        lines.append(f"raw holds nothing of these days, whose facts stay: {', '.join(days)}")
+    return "\n".join([*lines, *set_aside(context)])
+
+
+def backfill_success(context: Context) -> str | None:
+    """What a backfill of the hourly DAG did, which is a reload."""
+    return reload_success(context) if is_backfill(context) else None
+
+
+def backfill_failure(context: Context) -> str | None:
+    """What failed in a backfill of the hourly DAG."""
+    return failure(context) if is_backfill(context) else None
+
+
+def is_backfill(context: Context) -> bool:
+    return "dag_run" in context and context["dag_run"].run_type == "backfill"
+
+
+def facts_and_seconds(context: Context) -> list[str]:
+    """What the facts hold after the run, and how long it took."""
+    facts = context["ti"].xcom_pull(task_ids="report") or {}
+    lines = [f"facts: {facts.get('last_day_rows')} rows on {facts.get('last_day')}, {facts.get('files')} files in all"]
+    start, end = context["dag_run"].start_date, context["dag_run"].end_date
+    return [*lines, f"seconds: {(end - start).total_seconds():.0f}"] if start and end else lines
+
+
+def set_aside(context: Context) -> list[str]:
+    """A warning for each raw file that cannot be read."""
+    facts = context["ti"].xcom_pull(task_ids="report") or {}
+    return [f"warning: raw file {name} is set aside" for name in facts.get("set_aside", [])]
+
+
+def failure(context: Context) -> str:
+    """The tasks that failed, each with the error that `remember_error` kept."""
+    lines = [f"run {context['run_id']}: {context.get('reason', 'failed')}"]
+    if "ti" in context:
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+        for task_id in sorted(task_id for task_id, state in states.items() if state == "failed"):
+            error = ti.xcom_pull(task_ids=task_id, key="error")
+            lines.append(f"failed task {task_id}: {error or 'no error was left; see its log'}")
+    return "\n".join(lines)
+
+
+def remember_error(context: Context) -> None:
+    """Keeps a failed task's error for the failure ping, which another process sends."""
+    context["ti"].xcom_push(key="error", value=str(context.get("exception"))[:2000])
+
+
+def ping_url_parts(url: str) -> tuple[str, str]:
+    """(base address, path) of a ping URL. The path is its secret and so goes where Airflow masks it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")

@@ -1,0 +1,117 @@
+"""The task `plan` of the reload DAG: which days a run makes again."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from include import settings
+from include.dbt_group import dbt_vars
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
+
+DAY = timedelta(days=1)
+
+Window = tuple[datetime, datetime]
+
+
+def plan(dag_run: Any, params: Mapping[str, Any], ti: Any) -> list[dict[str, str]]:
+    """The windows that this run reloads, at most a day each, as dbt vars.
+
+    A scheduled run and a backfill reload their data interval. A run started by hand reloads what its params say, or
+    the day that ended last.
+
+    Returns:
+        All but the newest, oldest first: one dbt invocation each. Of the newest, which the models of the DAG reload one
+        by one, the XCom `last_day`; and `days_without_raw`: days (ISO) whose facts stay as they are.
+
+    Raises:
+        AirflowFailException: the params contradict each other, or raw holds nothing.
+    """
+    without_raw: list[str] = []
+    if dag_run.run_type == "manual":
+        if params["all_days"]:
+            windows, without_raw = all_of_history(params)
+        else:
+            windows = days_of(*asked_for(params, dag_run.run_after))
+    else:
+        if params["all_days"] or params["start"] or params["end"]:
+            raise AirflowFailException(
+                "start, end and all_days are for runs started by hand: a backfill reloads the day of each of its runs."
+            )
+        windows = [(dag_run.data_interval_start, dag_run.data_interval_end)]
+    more = {
+        "remove_empty_days": str(params["remove_empty_days"]).lower(),
+        # What nobody waits for, once a day, looks at everything.
+        "tested_hours": "all" if dag_run.run_type == "scheduled" else "2",
+    }
+    *earlier, last = [dbt_vars(start.isoformat(), end.isoformat(), **more) for start, end in windows]
+    logger.info("To reload: %d day(s), %s to %s.", len(windows), windows[0][0], windows[-1][1])
+    ti.xcom_push(key="last_day", value=last)
+    ti.xcom_push(key="days_without_raw", value=without_raw)
+    return earlier
+
+
+def asked_for(params: Mapping[str, Any], now: datetime) -> Window:
+    """The window of a run started by hand, by default the day that ended last; in UTC."""
+    if not params["start"] and not params["end"]:
+        today = start_of_day(now)
+        return today - DAY, today
+    if not params["start"] or not params["end"]:
+        raise AirflowFailException(
+            f"start and end go together; only {'start' if params['start'] else 'end'} is set. Nothing was changed."
+        )
+    start, end = (datetime.fromisoformat(params[name]) for name in ("start", "end"))
+    start, end = (time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC) for time in (start, end))
+    if start >= end:
+        raise AirflowFailException(
+            f"start={start} must lie before end={end}, which is excluded: a whole day ends at 00:00 of the next. "
+            "Nothing was changed."
+        )
+    if start > now:
+        raise AirflowFailException(f"start={start} lies in the future. Nothing was changed.")
+    return start, min(end, start_of_day(now) + DAY)
+
+
+def days_of(start: datetime, end: datetime) -> list[Window]:
+    """The window cut at midnight (UTC), oldest first."""
+    windows = []
+    while start < end:
+        next_day = start_of_day(start) + DAY
+        windows.append((start, min(end, next_day)))
+        start = next_day
+    return windows
+
+
+def all_of_history(params: Mapping[str, Any]) -> tuple[list[Window], list[str]]:
+    """(a window for each day that raw holds, the days that only the facts hold), oldest first."""
+    if params["start"] or params["end"]:
+        raise AirflowFailException("all_days reloads all of history: leave start and end empty. Nothing was changed.")
+    # Imported here: dlt costs more than the parsing of all DAGs together.
+    from include.extract.raw import RawFolder
+
+    data_dir = settings.load().data_dir
+    days = {str(day) for day in RawFolder(data_dir).days()}
+    if not days:
+        raise AirflowFailException(
+            f"Raw holds no committed file in {data_dir}. Is the disk mounted, is DATA_DIR right? Nothing was changed."
+        )
+    published = (folder.name.partition("=")[2] for folder in (data_dir / "fact_streams.parquet").glob("*=????-??-??"))
+    without_raw = sorted(set(published) - days)
+    if params["remove_empty_days"]:
+        days, without_raw = days | set(without_raw), []
+    if without_raw:
+        logger.warning("Raw holds nothing of these days, whose facts stay as they are: %s", ", ".join(without_raw))
+    midnights = [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in sorted(days)]
+    return [(start, start + DAY) for start in midnights], without_raw
+
+
+def start_of_day(time: datetime) -> datetime:
+    """The midnight before (UTC)."""
+    return time.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,94 @@
+"""Two runs at once, whose models take turns: the pool lets one task at a time open the database, in any order."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from warehouse import Warehouse, streams
+
+WINDOW = {"reload_start": "2025-01-01", "reload_end": "2025-01-02"}
+KEEP = {"keep_days": 2}
+TEST = "assert_incremental_load"
+
+
+def step(warehouse: Warehouse, model: str, **more: object) -> None:
+    """One task of a run: a model with its tests, or a test of several models."""
+    cautious = ["--indirect-selection", "cautious"]
+    warehouse.build("--select", model, *cautious, "--vars", json.dumps({**KEEP, **more}))
+
+
+@pytest.fixture
+def old_day(warehouse: Warehouse) -> Warehouse:
+    """A day that was pruned, and a new one that is kept."""
+    for at in ("2025-01-01T10:00:00", "2025-01-01T11:00:00", "2025-01-09T10:00:00"):
+        warehouse.add_file(at, streams(int(at[9] + at[11:13])))
+    warehouse.build("--vars", json.dumps(KEEP))
+    return warehouse
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_an_hourly_run_does_not_prune_what_a_reload_has_staged(old_day: Warehouse, turn: int) -> None:
+    sorted((old_day.raw / "twitch_streams").iterdir())[0].unlink()
+    reload = ["stg_streams", "int_streams", "fact_streams", TEST]
+    for model in reload[:turn]:
+        step(old_day, model, **WINDOW)
+    old_day.add_file("2025-01-09T11:00:00", streams(12))
+    for model in ("stg_streams", "int_streams", "fact_streams", TEST) if turn == 2 else ("fact_streams",):
+        step(old_day, model)
+    for model in reload[turn:]:
+        step(old_day, model, **WINDOW)
+    old_day.build("--vars", json.dumps(KEEP))
+    assert old_day.published() == old_day.oracle()
+
+
+def test_a_late_file_is_not_lost_when_its_day_leaves_the_working_set_in_between(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-07T10:00:00", streams(1))
+    warehouse.add_file("2025-01-09T10:00:00", streams(2))
+    step(warehouse, "+fact_streams")
+    warehouse.add_file("2025-01-07T11:00:00", streams(3))
+    warehouse.add_file("2025-01-10T10:00:00", streams(4))
+    step(warehouse, "stg_streams")
+    step(warehouse, "int_streams")
+    warehouse.add_file("2025-01-07T12:00:00", streams(5))
+    step(warehouse, "stg_streams")
+    step(warehouse, "fact_streams")
+    step(warehouse, "int_streams")
+    step(warehouse, "fact_streams")
+    warehouse.build("--vars", json.dumps(KEEP))
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_what_another_run_is_at_is_no_missing_file(old_day: Warehouse) -> None:
+    now = datetime.now(UTC)
+    old_day.add_file(f"{now:%Y-%m-%dT%H:%M:%S}", streams(20))
+    for model in ("stg_streams", "int_streams", "fact_streams"):
+        step(old_day, model)
+    # The other run: its snapshot is committed, then staged, then deduplicated.
+    old_day.add_file(f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%S}", streams(21))
+    step(old_day, TEST)
+    step(old_day, "stg_streams")
+    step(old_day, TEST)
+    step(old_day, "int_streams")
+    step(old_day, TEST)
+    step(old_day, "fact_streams")
+    step(old_day, TEST)
+    assert old_day.published() == old_day.oracle()
+
+
+@pytest.mark.parametrize(
+    ("loss", "problem"),
+    [
+        ("delete from stg.raw_files where file_name_date = '2025-01-09'", "never staged"),
+        ("update stg.raw_files set int_import_date = null where file_name_date = '2025-01-09'", "not deduplicated"),
+        ("delete from dwh.fact_streams__partitions where partition_value = '2025-01-09'", "its day was not written"),
+        ("delete from int.int_streams where file_name_date = '2025-01-09'", "rows missing in intermediate"),
+        ("delete from stg.stg_streams where file_name_datetime > '2025-01-09'", "rows missing in staging"),
+    ],
+)
+def test_what_a_run_has_lost_is_found(old_day: Warehouse, loss: str, problem: str) -> None:
+    old_day.query(loss, read_only=False)
+    done = old_day.dbt("build", "--select", TEST, "--vars", json.dumps(KEEP), "--store-failures")
+    assert done.returncode != 0
+    assert problem in str(old_day.query(f"select * from dbt_test__audit.{TEST}"))
