@@ -45,15 +45,15 @@ and cleared. The hourly DAG goes on: whoever needs the database waits for it in 
             None,
             type=["null", "string"],
             format="date-time",
-            title="From (UTC)",
-            description="Where the window to reload begins. Empty: the day that ended last.",
+            title="From",
+            description="Where the window to reload begins. Empty: the day (UTC) that ended last. Not for backfills.",
         ),
         "end": Param(
             None,
             type=["null", "string"],
             format="date-time",
-            title="Up to (UTC)",
-            description="Where it ends, excluded: a whole day ends at 00:00 of the next. May lie in the future.",
+            title="Up to",
+            description="Where it ends, excluded: a whole day ends at 00:00 of the next. Today ends in the future.",
         ),
         "all_days": Param(
             False, type="boolean", title="All of history", description="Each day that raw holds, oldest first."

@@ -94,7 +94,9 @@ def up(_: argparse.Namespace) -> int:
 
 def reload(arguments: argparse.Namespace) -> int:
     """Days made again from raw, with progress; fails if one of them does."""
-    days = [] if arguments.all and not (arguments.start or arguments.end) else days_from(arguments.start, arguments.end)
+    if arguments.all and (arguments.start or arguments.end):
+        raise settings.SettingsError("ALL=1 reloads every day: leave START and END out.")
+    days = [] if arguments.all else days_from(arguments.start, arguments.end)
     with airflow_at_hand("reload") as api:
         api.switch_on(RELOAD_DAG_ID)
         what = f"{days[0]} to {days[-1]}" if days else "all days"

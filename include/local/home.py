@@ -55,7 +55,8 @@ def environment(port: int) -> dict[str, str]:
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords()),
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder() / 'airflow.db'}",
+        # Whoever writes waits for the others, for longer than SQLite's 5 seconds: the machine may be busy.
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder() / 'airflow.db'}?timeout=60",
         "LOGGING__BASE_LOG_FOLDER": str(logs()),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs() / "dag_processor"),
         "API__HOST": "127.0.0.1",

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization as SerializedDAG
+from runs import a_run
 
 from include.settings import DBT_MANIFEST, DUCKDB_POOL, ROOT
 
+MODELS = {"dbt.stg_streams", "dbt.int_streams", "dbt.fact_streams", "dbt.assert_incremental_load_test"}
 OPENS_DUCKDB = {
-    "dbt.stg_streams",
-    "dbt.int_streams",
-    "dbt.fact_streams",
-    "dbt.assert_incremental_load_test",
-    "report",
+    "twitch_streams": {*MODELS, "report"},
+    "twitch_streams_reload": {*MODELS, "report", "earlier_days"},
 }
 
 
@@ -30,7 +32,7 @@ def dags() -> dict[str, Any]:
 
 
 def test_all_dags_are_there(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"twitch_streams"}
+    assert set(dags) == {"twitch_streams", "twitch_streams_reload"}
 
 
 def test_every_dag_is_tagged_owned_documented_and_bounded(dags: dict[str, Any]) -> None:
@@ -38,7 +40,7 @@ def test_every_dag_is_tagged_owned_documented_and_bounded(dags: dict[str, Any]) 
         assert dag.tags and dag.doc_md and dag.description
         assert dag.dagrun_timeout
         assert dag.max_active_runs == 1
-        assert dag.catchup is False
+        assert dag.catchup is False  # START_DATE is unset
         for task in dag.tasks:
             assert task.owner == "twitch-bi"
             assert task.doc_md, task.task_id
@@ -58,25 +60,100 @@ def test_the_hourly_dag_has_one_task_per_model_in_order(dags: dict[str, Any]) ->
     }
 
 
+def test_the_reload_dag_has_the_same_models_and_never_extracts(dags: dict[str, Any]) -> None:
+    hourly, reload = dags["twitch_streams"], dags["twitch_streams_reload"]
+    assert {task.task_id: task.downstream_task_ids for task in reload.tasks} == {
+        "plan": {"earlier_days"},
+        "earlier_days": {"dbt.stg_streams"},
+        **{name: hourly.get_task(name).downstream_task_ids for name in MODELS},
+        "report": set(),
+    }
+
+
 def test_whatever_opens_duckdb_runs_in_its_pool(dags: dict[str, Any]) -> None:
-    tasks = dags["twitch_streams"].tasks
-    assert {task.task_id for task in tasks if task.pool == DUCKDB_POOL} == OPENS_DUCKDB
+    for dag in dags.values():
+        assert {task.task_id for task in dag.tasks if task.pool == DUCKDB_POOL} == OPENS_DUCKDB[dag.dag_id]
+
+
+def test_the_hourly_dag_gets_the_database_first_and_a_begun_run_is_ended_first(dags: dict[str, Any]) -> None:
+    def weights(dag: Any) -> list[int]:
+        names = ["dbt.stg_streams", "dbt.int_streams", "dbt.fact_streams", "dbt.assert_incremental_load_test", "report"]
+        return [total_weight(dag.get_task(name)) for name in names]
+
+    hourly, reload = weights(dags["twitch_streams"]), weights(dags["twitch_streams_reload"])
+    assert hourly == sorted(hourly) and reload == sorted(reload)
+    assert min(hourly) > max(reload)
+
+
+def total_weight(task: Any) -> int:
+    """As Airflow sums it up for the weight rule `upstream`."""
+    assert task.weight_rule == "upstream"
+    upstream = task.get_flat_relatives(upstream=True)
+    return int(task.priority_weight) + sum(int(relative.priority_weight) for relative in upstream)
 
 
 def test_dbt_works_on_the_same_folder_as_the_extraction(dags: dict[str, Any]) -> None:
-    for task in dags["twitch_streams"].tasks:
-        if task.task_id.startswith("dbt."):
+    for dag in dags.values():
+        for name in MODELS:
+            task = dag.get_task(name)
             assert task.env == {"DATA_DIR": "{{ data_dir() }}"} and "env" in task.template_fields
 
 
-def test_models_run_after_a_skipped_extraction(dags: dict[str, Any]) -> None:
-    for task in dags["twitch_streams"].tasks:
-        assert task.trigger_rule == ("all_success" if task.task_id == "extract" else "none_failed")
+def test_each_dbt_invocation_has_the_same_vars(dags: dict[str, Any]) -> None:
+    keys = {"reload_start", "reload_end", "remove_empty_days", "tested_hours"}
+    assert {frozenset(dag.get_task(name).vars) for dag in dags.values() for name in MODELS} == {frozenset(keys)}
+
+
+@pytest.mark.parametrize(
+    ("run_type", "window"),
+    [("scheduled", ("", "")), ("manual", ("", "")), ("backfill", ("2025-01-01T10:00", "2025-01-01T11:00"))],
+)
+def test_a_backfill_of_the_hourly_dag_reloads_its_hour(
+    dags: dict[str, Any], run_type: str, window: tuple[str, str]
+) -> None:
+    task = dags["twitch_streams"].get_task("dbt.stg_streams")
+    context = {"dag_run": a_run(run_type), "macros": SimpleNamespace(timedelta=timedelta)}
+    rendered = task.render_template(task.vars, context, task.get_template_env())
+    assert (rendered["reload_start"], rendered["reload_end"]) == tuple(
+        time and time.replace("T", " ") + ":00+00:00" for time in window
+    )
+
+
+def test_models_run_after_what_was_skipped(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        for task in dag.tasks:
+            assert task.trigger_rule == ("all_success" if task.task_id in {"extract", "plan"} else "none_failed")
 
 
 def test_a_run_updates_one_asset(dags: dict[str, Any]) -> None:
-    outlets = {task.task_id: [asset.name for asset in task.outlets] for task in dags["twitch_streams"].tasks}
-    assert {task_id: names for task_id, names in outlets.items() if names} == {"report": ["fact_streams"]}
+    for dag in dags.values():
+        outlets = {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks}
+        assert {task_id: names for task_id, names in outlets.items() if names} == {"report": ["fact_streams"]}
+
+
+def test_a_reload_run_is_a_utc_day_and_missed_ones_are_caught_up_from_the_first_day(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("START_DATE", "2025-03-29")
+    bag = DagBag(ROOT / "dags", bundle_path=ROOT / "dags")
+    assert bag.import_errors == {}
+    dag = bag.dags["twitch_streams_reload"]
+    assert dag.catchup is True and dag.start_date == datetime(2025, 3, 29, tzinfo=UTC)
+    # Over the change to summer time, and from before START_DATE, too.
+    infos = SerializedDAG.from_dict(SerializedDAG.to_dict(dag)).iter_dagrun_infos_between(
+        pendulum.datetime(2025, 3, 28), pendulum.datetime(2025, 3, 31)
+    )
+    intervals = [(info.data_interval.start, info.data_interval.end) for info in infos]
+    assert intervals == [
+        (datetime(2025, 3, day, tzinfo=UTC), datetime(2025, 3, day, tzinfo=UTC) + timedelta(days=1))
+        for day in (28, 29, 30, 31)
+    ]
+
+
+def test_a_bad_start_date_is_an_import_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("START_DATE", "yesterday")
+    bag = DagBag(ROOT / "dags", bundle_path=ROOT / "dags")
+    assert "START_DATE=yesterday is no day: write it like 2025-08-01" in "".join(bag.import_errors.values())
 
 
 PARSE = """
@@ -104,7 +181,7 @@ def test_parsing_needs_no_network_no_credentials_and_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
-    assert lines["DAGS"] == "twitch_streams"
+    assert lines["DAGS"].split() == ["twitch_streams_reload", "twitch_streams"]
     assert lines["HEAVY"] == ""
 
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 
 import pytest
-from machine import Machine
+from machine import Machine, Up, running_up
 
 from include.settings import ROOT
 
@@ -19,3 +20,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory, built: None) -> Machine:
     folder = tmp_path_factory.mktemp("machine")
     (folder / "home").mkdir()
     return Machine(folder / "home", folder / "airflow", folder / "data")
+
+
+@pytest.fixture(scope="module")
+def up(machine: Machine) -> Iterator[Up]:
+    with running_up(machine) as up:
+        yield up

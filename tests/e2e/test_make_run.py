@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -147,6 +149,25 @@ def test_every_command_in_the_readme_works(machine: Machine, command: str) -> No
             check=False,
         )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith("bin/")])
+def test_every_airflow_command_in_the_readme_works(machine: Machine, command: str, tmp_path: Path) -> None:
+    # On a copy: Airflow takes one backfill of a DAG at a time.
+    shutil.copytree(machine.airflow, tmp_path / "airflow")
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=ROOT,
+        env=machine.environment(LOCAL_AIRFLOW_HOME=str(tmp_path / "airflow")),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with sqlite3.connect(tmp_path / "airflow" / "airflow.db") as database:
+        asked = "select from_date, to_date, reprocess_behavior from backfill"
+        backfills = [tuple(str(value)[:10] for value in row) for row in database.execute(asked)]
+    assert backfills == ([] if "--dry-run" in command else [("2025-08-01", "2025-08-14", "completed")])
 
 
 def test_the_query_in_the_readme_answers(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

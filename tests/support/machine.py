@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import socket
 import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
+import pytest
+
+from include.local.api import FINISHED, Api
 from include.settings import ROOT
 
 
@@ -51,3 +62,62 @@ class Machine:
                 stderr=file,
                 start_new_session=True,
             )
+
+
+@dataclass
+class Up:
+    """A running `make up`."""
+
+    url: str
+    password: str
+    process: psutil.Process
+    api: Api
+
+    def wait_for_runs(
+        self, dag_id: str, count: int, seconds: float = 180, wanted: Callable[[Any], bool] = bool
+    ) -> list[dict[str, Any]]:
+        """Waits until the DAG has that many of the wanted runs, all finished; returns them."""
+        deadline = time.monotonic() + seconds
+        while True:
+            runs = [run for run in self.api.every(f"/dags/{dag_id}/dagRuns", "dag_runs") if wanted(run)]
+            if len(runs) >= count and all(run["state"] in FINISHED for run in runs):
+                return runs
+            assert time.monotonic() < deadline, [(run["dag_run_id"], run["state"]) for run in runs]
+            time.sleep(1)
+
+
+@contextmanager
+def running_up(machine: Machine, **environ: str) -> Iterator[Up]:
+    """`make up`, until its end."""
+    output = machine.home.parent / "up.log"
+    process = machine.start("up", output=output, **{"PORT": str(free_port()), **environ})
+    try:
+        deadline = time.monotonic() + 240
+        while "Ctrl-C stops everything" not in output.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, output.read_text()
+            time.sleep(1)
+        told = re.search(r"(http://127\.0\.0\.1:\d+)\n +user admin, password (\S+)", output.read_text())
+        assert told
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LOCAL_AIRFLOW_HOME", str(machine.airflow))
+            api = Api(told[1])
+        yield Up(told[1], told[2], psutil.Process(process.pid), api)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(120)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Waits for the condition, and fails the test if it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.5)

@@ -1,0 +1,96 @@
+"""`make reload` where no Airflow runs: it starts one for its time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from machine import Machine, wait_until
+from warehouse import Warehouse, streams
+
+from include.local.api import Api
+
+DAYS = ["2025-01-01", "2025-01-02", "2025-01-03"]
+
+
+@pytest.fixture(scope="module")
+def warehouse(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    warehouse = Warehouse(machine.data_dir, tmp_path_factory.mktemp("scratch"))
+    for number, day in enumerate(DAYS):
+        warehouse.add_file(f"{day}T03:00:00", streams(number))
+    return warehouse
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "START is not set. Write make reload START="),
+        (("START=2025-01-01",), "END is not set"),
+        (("START=2025-02-30", "END=2025-03-01"), "START=2025-02-30 is no day"),
+        (("START=2025-03-02", "END=2025-03-01"), "START=2025-03-02 lies after END=2025-03-01"),
+        (("START=2025-03-02", "END=2125-03-01"), "END=2125-03-01 lies in the future"),
+        (("START=2025-03-02", "END=2025-03-03", "ALL=1"), "ALL=1 reloads every day: leave START and END out"),
+    ],
+)
+def test_bad_days_are_told_at_once(machine: Machine, arguments: tuple[str, ...], message: str) -> None:
+    done = machine.make("reload", *arguments)
+    assert done.returncode != 0
+    assert f"Error: {message}" in done.stderr
+    assert "Traceback" not in done.stderr and not machine.airflow.exists()
+
+
+def test_days_are_reloaded_one_by_one_and_others_not_at_all(machine: Machine, warehouse: Warehouse) -> None:
+    done = machine.make("reload", f"START={DAYS[0]}", f"END={DAYS[1]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for day in DAYS[:2]:
+        assert re.search(rf"{day}  running\n(.*\n)*  {day}  success \([\d.]+ s\)", done.stdout), done.stdout
+    assert {str(row[0]) for row in warehouse.published()} == set(DAYS[:2])
+    assert warehouse.published() == [row for row in warehouse.oracle() if str(row[0]) in DAYS[:2]]
+    # No snapshot was taken, and nothing stays behind.
+    assert len(list((warehouse.raw / "twitch_streams").iterdir())) == 3
+    assert list(machine.home.iterdir()) == []
+
+
+def test_all_of_history_goes_on_where_it_was_stopped(machine: Machine, warehouse: Warehouse, tmp_path: Path) -> None:
+    output = tmp_path / "reload.log"
+    stopped = machine.start("reload", "ALL=1", output=output)
+    wait_until(lambda: re.search(rf"earlier_days {DAYS[0]}T00:00 +success", output.read_text()))
+    family = [psutil.Process(stopped.pid), *psutil.Process(stopped.pid).children(recursive=True)]
+    os.killpg(stopped.pid, signal.SIGINT)
+    stopped.wait(60)
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+
+    imported = dict(warehouse.query("select file_name_date::varchar, log_import_date from stg.raw_files"))
+    done = machine.make("reload", "ALL=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on with manual__" in done.stdout
+    assert warehouse.published() == warehouse.oracle()
+    # The day that was done was not done again.
+    again = dict(warehouse.query("select file_name_date::varchar, log_import_date from stg.raw_files"))
+    assert again[DAYS[0]] == imported[DAYS[0]]
+    assert again[DAYS[2]] > imported[DAYS[0]]
+
+
+def test_days_without_raw_are_named_and_a_failure_is_an_error(
+    machine: Machine, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    next((warehouse.raw / "twitch_streams").glob("*.parquet")).unlink()
+    output = tmp_path / "reload.log"
+    reload = machine.start("reload", "ALL=1", output=output)
+    wait_until(lambda: re.search(r"dbt.stg_streams +running", output.read_text()))
+    port = json.loads((machine.airflow / "running.json").read_text())["port"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCAL_AIRFLOW_HOME", str(machine.airflow))
+        api = Api(f"http://127.0.0.1:{port}")
+    runs = api.every("/dags/twitch_streams_reload/dagRuns", "dag_runs", state=["running"])
+    run_id = next(iter(runs))["dag_run_id"]
+    api.call("PATCH", f"/dags/twitch_streams_reload/dagRuns/{run_id}", json={"state": "failed"})
+    assert reload.wait(120) != 0
+    told = output.read_text()
+    assert f"whose facts stay as they are: {DAYS[0]}" in told
+    assert "Not all was reloaded" in told and "failed" in told

@@ -1,0 +1,37 @@
+"""Chromium on the web UI of a running `make up`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from machine import Up
+from playwright.sync_api import Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+needs_browser = pytest.mark.skipif(
+    not CHROMIUM and not os.environ.get("REQUIRE_BROWSER"), reason="needs Chromium (Debian: apt install chromium)"
+)
+
+
+@contextmanager
+def logged_in(up: Up) -> Iterator[Page]:
+    """A page of the user `admin`, on the home page."""
+    assert CHROMIUM, "REQUIRE_BROWSER is set and no Chromium was found"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+        )
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(up.url)
+        page.fill("input[name=username]", "admin")
+        page.fill("input[name=password]", up.password)
+        page.click("button[type=submit]")
+        page.get_by_text("Dags", exact=True).first.wait_for()
+        yield page
+        browser.close()

@@ -1,0 +1,74 @@
+"""The words of the pings, and which check they go to."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from runs import TaskInstance, a_run, context
+
+from include.tasks import pings
+
+SNAPSHOT = {
+    "file_name": "1.a.parquet",
+    "rows": 10,
+    "pages": 2,
+    "duplicates": 1,
+    "seconds": 3.2,
+    "warnings": ["far smaller than the last ones"],
+}
+FACTS = {"files": 5, "set_aside": ["torn.parquet"], "days": 1, "last_day": "2025-01-01", "last_day_rows": 9}
+
+
+def test_a_success_ping_tells_what_was_done_and_what_was_set_aside() -> None:
+    ti = TaskInstance({("extract", "return_value"): SNAPSHOT, ("report", "return_value"): FACTS}, {})
+    text = pings.snapshot_success(context(a_run(), ti)) or ""
+    for part in ("a run", "10 rows", "2 pages", "5 files", "warning: far smaller", "warning: raw file torn.parquet"):
+        assert part in text
+
+
+def test_only_a_run_with_a_snapshot_shows_that_the_pipeline_lives() -> None:
+    ti = TaskInstance({("report", "return_value"): FACTS}, {})
+    assert pings.snapshot_success(context(a_run("backfill"), ti)) is None
+    assert pings.snapshot_success(context(a_run(), ti)) is None
+    assert pings.snapshot_failure(context(a_run("backfill"), ti)) is None
+    assert pings.snapshot_start(context(a_run("backfill"), ti)) is None
+
+
+def test_a_run_is_opened_once_however_often_it_tries() -> None:
+    first, second = SimpleNamespace(try_number=1), SimpleNamespace(try_number=2)
+    assert pings.snapshot_start(context(a_run(), first)) == "run a run"
+    assert pings.snapshot_start(context(a_run(), second)) is None
+
+
+def test_a_failure_ping_names_the_task_and_its_error() -> None:
+    ti = TaskInstance({("extract", "error"): "403 invalid client secret"}, {"extract": "failed", "report": "skipped"})
+    text = pings.snapshot_failure(context(a_run(), ti)) or ""
+    assert "failed task extract: 403 invalid client secret" in text and "report" not in text
+    killed = pings.snapshot_failure(context(a_run(), TaskInstance({}, {"dbt.int_streams": "failed"}))) or ""
+    assert "failed task dbt.int_streams: no error was left; see its log" in killed
+
+
+def test_a_backfill_of_the_hourly_dag_tells_the_check_of_reloads_alone() -> None:
+    ti = TaskInstance({("report", "return_value"): FACTS}, {"dbt.int_streams": "failed"})
+    text = pings.backfill_success(context(a_run("backfill"), ti)) or ""
+    assert "5 files" in text and "raw file torn.parquet" in text
+    assert "failed task dbt.int_streams" in (pings.backfill_failure(context(a_run("backfill"), ti)) or "")
+    for run_type in ("scheduled", "manual"):
+        assert pings.backfill_success(context(a_run(run_type), ti)) is None
+        assert pings.backfill_failure(context(a_run(run_type), ti)) is None
+
+
+def test_a_reload_tells_what_it_reloaded_and_what_it_could_not() -> None:
+    day = {"reload_start": "2025-01-01T00:00:00+00:00", "reload_end": "2025-01-02T00:00:00+00:00"}
+    newest = {"reload_start": "2025-01-02T00:00:00+00:00", "reload_end": "2025-01-03T00:00:00+00:00"}
+    ti = TaskInstance(
+        {
+            ("plan", "return_value"): [day],
+            ("plan", "last_day"): newest,
+            ("plan", "days_without_raw"): ["2024-12-31"],
+            ("report", "return_value"): FACTS,
+        }
+    )
+    text = pings.reload_success(context(a_run("manual"), ti))
+    assert "reloaded 2025-01-01T00:00:00+00:00 to 2025-01-03T00:00:00+00:00, 2 day(s)" in text
+    assert "whose facts stay: 2024-12-31" in text and "raw file torn.parquet" in text

@@ -1,0 +1,87 @@
+"""`airflow dags backfill`, as a person types it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from include.airflow_cli import end, start
+from include.settings import ROOT
+
+AIRFLOW = Path(sys.executable).with_name("airflow")
+
+
+def airflow(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [AIRFLOW, *arguments], env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def dags_in_database(airflow_database: Path) -> None:
+    subprocess.run([AIRFLOW, "dags", "reserialize"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "first", "last", "runs"),
+    [
+        ("twitch_streams_reload", "2025-08-01", "2025-08-14", 14),
+        ("twitch_streams_reload", "2025-08-01", "2025-08-01", 1),
+        # The native command would take the end for midnight, and leave out 23 hours.
+        ("twitch_streams", "2025-08-01", "2025-08-01", 24),
+        ("twitch_streams", "2025-08-01T10:00", "2025-08-01T12:00", 3),
+    ],
+)
+def test_a_dry_run_shows_each_interval(dags_in_database: None, dag_id: str, first: str, last: str, runs: int) -> None:
+    done = airflow("dags", "backfill", dag_id, "-s", first, "-e", last, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "ReprocessBehavior.COMPLETED" in done.stdout
+    assert len(re.findall(r"^\| 2025-08-", done.stdout, re.MULTILINE)) == runs
+
+
+def test_a_backfill_is_created_and_a_second_one_told(dags_in_database: None) -> None:
+    command = ["dags", "backfill", "twitch_streams_reload", "--start-date", "2025-08-01", "--end-date", "2025-08-02"]
+    done = airflow(*command)
+    assert done.returncode == 0 and "created" in done.stdout
+    again = airflow(*command)
+    assert again.returncode != 0
+    assert "Error: Another backfill is running" in again.stderr and "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no_such_dag", "-s", "2025-08-01", "-e", "2025-08-02"], "Error: Could not find dag no_such_dag"),
+        (["twitch_streams", "-s", "2025-08-02", "-e", "2025-08-01"], "must not be after"),
+        (["twitch_streams", "-s", "yesterday", "-e", "2025-08-01"], "yesterday is no day"),
+        (["twitch_streams", "-s", "2025-08-01"], "-e/--end-date"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(dags_in_database: None, arguments: list[str], message: str) -> None:
+    done = airflow("dags", "backfill", *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout and "Traceback" not in done.stderr
+
+
+def test_dates_are_utc_unless_they_say_otherwise() -> None:
+    assert start("2025-08-01") == datetime(2025, 8, 1, tzinfo=UTC)
+    assert end("2025-08-01") == datetime(2025, 8, 1, 23, 59, 59, 999999, tzinfo=UTC)
+    assert end("2025-08-01T10:00+02:00") == datetime(2025, 8, 1, 8, tzinfo=UTC)
+
+
+def test_other_internals_cost_the_alias_and_nothing_else(airflow_database: Path, tmp_path: Path) -> None:
+    """An Airflow whose commands are made in another way."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import airflow.cli.cli_config as config\nconfig.lazy_load_command, kept = None, config.lazy_load_command\n"
+    )
+    environ = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = airflow("dags", "list-import-errors", **environ)
+    assert done.returncode == 0, done.stderr
+    assert "There is no `airflow dags backfill`, use `airflow backfill create`" in done.stderr + done.stdout
+    assert airflow("dags", "backfill", "twitch_streams", "-s", "2025-01-01", "-e", "2025-01-01", **environ).returncode
