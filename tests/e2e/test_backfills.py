@@ -45,6 +45,15 @@ def up(machine: Machine, warehouse: Warehouse, pings: PingServer) -> Iterator[Up
         yield up
 
 
+def wait_for_backfills(up: Up) -> None:
+    """Airflow says that a backfill has ended a while after its last run has, and takes no other one before."""
+    wait_until(lambda: all(backfill["completed_at"] for backfill in backfills_of(up)))
+
+
+def backfills_of(up: Up) -> list[dict[str, Any]]:
+    return list(up.api.every("/backfills", "backfills", dag_id=RELOAD))
+
+
 def by_day(rows: list[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:
     days: dict[str, list[tuple[Any, ...]]] = {}
     for row in rows:
@@ -118,7 +127,8 @@ def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
 
 @needs_browser
 def test_the_forms_of_the_web_ui(machine: Machine, warehouse: Warehouse, up: Up, tmp_path: Path) -> None:
-    backfills = len(list(up.api.every("/backfills", "backfills", dag_id=RELOAD)))
+    wait_for_backfills(up)
+    backfills = len(backfills_of(up))
     for day in ("2025-01-01", "2025-01-02"):
         next(
             (warehouse.raw / "twitch_streams").glob(f"{int(datetime.fromisoformat(f'{day}T03:00Z').timestamp())}.*")
@@ -140,7 +150,7 @@ def test_the_forms_of_the_web_ui(machine: Machine, warehouse: Warehouse, up: Up,
         page.get_by_text("All Runs").click()
         page.screenshot(path=tmp_path / "backfill.png")
         page.get_by_role("button", name="Run Backfill").click()
-        wait_until(lambda: len(list(up.api.every("/backfills", "backfills", dag_id=RELOAD))) > backfills)
+        wait_until(lambda: len(backfills_of(up)) > backfills)
 
         page.goto(f"{up.url}/dags/{RELOAD}")
         page.get_by_role("button", name="Trigger").first.click()
@@ -174,9 +184,7 @@ def test_a_day_that_another_run_is_at_is_not_passed_over_in_silence(
 
 def test_the_command_of_airflow_2(machine: Machine, warehouse: Warehouse, up: Up) -> None:
     up.wait_for_runs(RELOAD, 1)
-    wait_until(
-        lambda: all(backfill["completed_at"] for backfill in up.api.every("/backfills", "backfills", dag_id=RELOAD))
-    )
+    wait_for_backfills(up)
     started = datetime.now(UTC)
     done = subprocess.run(
         ["bin/airflow", "dags", "backfill", RELOAD, "-s", DAYS[5], "-e", DAYS[6]],

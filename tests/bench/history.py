@@ -1,0 +1,73 @@
+"""Raw history for the benchmarks: snapshots of any size, the same for the same numbers, and quick to make.
+
+Shaped like the real thing in what costs: streams live for some hours, channels stay, viewers and categories are
+distributed with a long tail, one row in fifty is listed again on a later page, titles and thumbnails are bulky.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import duckdb
+
+from include.extract.raw import RawFolder
+
+DAY = timedelta(days=1)
+SNAPSHOT = """
+copy (
+    with places as (
+        select range as place, range as channel from range($streams)
+        union all
+        select range + 5000, range from range($streams) where hash(range, $hour, 'again') % 50 = 0
+    ),
+    lives as (
+        -- a stream lasts eight hours, each channel's from another hour on
+        select *, ($hour + hash(channel) % 8) // 8 as life, $taken_at::timestamp as taken_at from places
+    )
+    select
+        (40000000000 + hash(channel, life, 'id') % 1000000000000)::varchar as id,
+        (1000000 + channel * 7919)::varchar as user_id,
+        'channel_' || channel as user_login,
+        'Channel_' || channel as user_name,
+        if(hash(channel, life, 'none') % 100 = 0, '', (500000 + game)::varchar) as game_id,
+        if(hash(channel, life, 'none') % 100 = 0, '', 'A game of number ' || game) as game_name,
+        'live' as type,
+        'Title ' || md5(channel::varchar || life) || ' [' || md5(life::varchar || channel) || ']' as title,
+        (exp(hash(channel, 'size') % 10000 / 1000.0) * (0.5 + hash(channel, $hour) % 1000 / 1000.0))::bigint
+            as viewer_count,
+        taken_at - to_minutes((hash(channel, life) % 480)::bigint) as started_at,
+        ['en', 'es', 'de', 'fr', 'ko', 'pt', 'ru', 'ja'][(1 + hash(channel, 'language') % 8)::bigint] as language,
+        'https://static-cdn.jtvnw.net/previews-ttv/live_user_channel_' || channel || '-{width}x{height}.jpg'
+            as thumbnail_url,
+        []::varchar[] as tag_ids,
+        ['English', 'tag' || channel % 50, 'tag' || life % 50] as tags,
+        hash(channel, 'mature') % 10 = 0 as is_mature,
+        null::varchar as api_extra_fields,
+        md5((place // 100)::varchar || $hour) as api_pagination_cursor,
+        place // 100 + 1 as api_page_number,
+        taken_at + to_milliseconds(place // 100 * 80) as fetched_at,
+        $load_id as _dlt_load_id,
+        md5(place::varchar || $hour || 'row')[:14] as _dlt_id
+    from (select *, floor(pow((hash(channel, life, 'game') % 10000) / 10000, 4) * 3000)::bigint as game from lives)
+    order by place
+) to '{path}' (format parquet, compression zstd, row_group_size 50000)
+"""
+
+
+def make_history(data_dir: Path, first: date, days: int, streams: int, hours: int = 24) -> None:
+    """Writes what is missing of `days` days of raw, each with `hours` snapshots of `streams` streams, from 00:00 on."""
+    raw = RawFolder(data_dir)
+    for folder in (raw.files, raw.commits):
+        folder.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as database:
+        for hour in (day * 24 + hour for day in range(days) for hour in range(hours)):
+            at = datetime.combine(first, time(), UTC) + timedelta(hours=hour)
+            load_id = str(int(at.timestamp()))
+            marker = raw.commits / f"bench__{load_id}.jsonl"
+            if marker.exists():
+                continue
+            query = SNAPSHOT.replace("{path}", str(raw.files / f"{load_id}.bench.parquet"))
+            values = {"streams": streams, "hour": hour, "taken_at": at.replace(tzinfo=None), "load_id": load_id}
+            database.execute(query, values)
+            marker.write_text("{}")
