@@ -39,11 +39,11 @@ class Api:
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def call(self, method: str, path: str, **arguments: Any) -> Json:
-        """Sends one request below /api/v2 and returns the parsed answer."""
+        """Sends one request below /api/v2 and returns the parsed answer, if there is one."""
         self.check()
         answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=30, **arguments)
         answer.raise_for_status()
-        result: Json = answer.json()
+        result: Json = answer.json() if answer.content else {}
         return result
 
     def every(self, path: str, entries: str, **query: Any) -> Iterator[Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -57,19 +58,30 @@ class Service:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise ServiceError(f"{self.name} ended with exit code {code}; the end of {self.log}:\n{tail}")
 
+    def family(self) -> list[psutil.Process]:
+        """Itself and all that it started, found by their session: also what a killed service has left behind."""
+        return [process for process in psutil.process_iter() if session_of(process) == self.process.pid]
+
     def is_idle(self) -> bool:
         """Whether it has no child process at work."""
         return not psutil.Process(self.process.pid).children()
 
 
+def session_of(process: psutil.Process) -> int | None:
+    """Id of the session that the process belongs to, or None if it has ended."""
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
+
+
 def stop(services: Sequence[Service]) -> None:
     """Ends the services and all that they started: asks first, kills what is left after STOP_SECONDS."""
-    family = []
+    family = [process for service in services for process in service.family()]
     for service in services:
-        if service.process.poll() is None:
-            parent = psutil.Process(service.process.pid)
-            family += [parent, *parent.children(recursive=True)]
-            service.process.terminate()
+        # Of one that has died, what it left behind is asked itself.
+        for process in [service.process] if service.process.poll() is None else service.family():
+            process.terminate()
     _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
     for process in left:
         process.kill()

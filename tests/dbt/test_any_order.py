@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -60,24 +60,26 @@ class Pipeline(RuleBasedStateMachine):
         self.check(FIRST + timedelta(days=day))
 
     @precondition(lambda self: len(self.raw_files()) > 1)
-    @rule(data=st.data(), killed=st.booleans())
-    def leaves(self, data: st.DataObject, killed: bool) -> None:
-        """A file is removed from raw, and its day reloaded; that may be cut off as soon as staging knows."""
+    @rule(data=st.data(), killed=st.booleans(), whole_day=st.booleans())
+    def leaves(self, data: st.DataObject, killed: bool, whole_day: bool) -> None:
+        """A file is removed from raw, and its day or minute reloaded; that may be cut off as soon as staging knows."""
         path = data.draw(st.sampled_from(self.raw_files()))
         path.unlink()
-        day = self.day_of(path)
+        taken_at = self.taken_at(path)
+        first = taken_at.replace(hour=0, minute=0, second=0) if whole_day else taken_at
+        last = first + (timedelta(days=1) if whole_day else timedelta(minutes=1))
+        window = {"reload_start": str(first), "reload_end": str(last), "remove_empty_days": True}
         if killed and self.has_run:
-            chosen = ["--select", "stg_streams", "--exclude-resource-type", "test"]
-            self.run((day - FIRST).days, *chosen, remove_empty_days=True)
+            self.run(None, "--select", "stg_streams", "--exclude-resource-type", "test", **window)
         else:
-            self.run((day - FIRST).days, remove_empty_days=True)
-            self.check(day)
+            self.run(None, **window)
+            self.check(taken_at.date())
 
     @precondition(lambda self: self.has_run)
     @rule(data=st.data())
     def partition_is_lost(self, data: st.DataObject) -> None:
         """Somebody removes what is published of a day that the working set still holds."""
-        newest = max(self.day_of(path) for path in self.raw_files())
+        newest = max(self.taken_at(path).date() for path in self.raw_files())
         kept = [
             folder
             for folder in (self.warehouse.facts.iterdir() if self.warehouse.facts.exists() else [])
@@ -102,9 +104,8 @@ class Pipeline(RuleBasedStateMachine):
     def raw_files(self) -> list[Path]:
         return sorted((self.warehouse.raw / "twitch_streams").glob("*.parquet"))
 
-    def day_of(self, path: Path) -> date:
-        seconds = float(path.name.split(".", maxsplit=1)[0])
-        return FIRST + timedelta(seconds=seconds - 1735689600)
+    def taken_at(self, path: Path) -> datetime:
+        return datetime.fromtimestamp(float(path.name.split(".", maxsplit=1)[0]), UTC).replace(tzinfo=None)
 
     def teardown(self) -> None:
         self.run(None)

@@ -53,6 +53,33 @@ def test_a_torn_late_file_does_not_have_its_day_made_again_in_each_run(
     assert warehouse.published() == warehouse.oracle()
 
 
+def test_a_removed_file_leaves_an_old_day_with_the_reload_of_its_hour(
+    warehouse: Warehouse, old_day: list[Path]
+) -> None:
+    old_day[0].unlink()
+    hour = {"reload_start": "2025-01-01T10:00:00", "reload_end": "2025-01-01T11:00:00"}
+    build(warehouse, **hour)
+    assert warehouse.published() == warehouse.oracle()
+
+
+@pytest.mark.parametrize("obstacle", ["unlink", "rot"])
+def test_a_removal_waits_until_the_rest_of_an_old_day_can_be_read(
+    warehouse: Warehouse, old_day: list[Path], obstacle: str
+) -> None:
+    third = warehouse.add_file("2025-01-01T12:00:00", streams(12))
+    build(warehouse)
+    before, whole = warehouse.published(), old_day[1].read_bytes()
+    old_day[0].unlink()
+    old_day[1].unlink() if obstacle == "unlink" else old_day[1].write_text("bit rot")
+    hour = {"reload_start": "2025-01-01T10:00:00", "reload_end": "2025-01-01T11:00:00"}
+    output = build(warehouse, **hour)
+    assert "The facts of 2025-01-01 stay as they are" in output and old_day[1].name in output
+    assert warehouse.published() == before
+    old_day[1].write_bytes(whole)
+    build(warehouse, **hour)
+    assert warehouse.published() == warehouse.oracle() and third.exists()
+
+
 @pytest.mark.parametrize("full_refresh", [False, True])
 def test_an_archived_day_keeps_its_facts_through_reloads_and_late_files(
     warehouse: Warehouse, old_day: list[Path], full_refresh: bool

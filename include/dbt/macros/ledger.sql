@@ -46,7 +46,8 @@ insert or replace into {{ source('ledger', 'model_starts') }} values ('{{ this.i
 
 {#
   Before stg_streams: which files to read. Wanted are those that are new or were set aside; in a reload all of its
-  window, and what is new on the days that it touches, since a day is written as a whole. A day whose rows have left the working set can only be made again as a whole: its other files come along as
+  window, and what is new on the days that it touches, since a day is written as a whole. A day whose rows have left the
+  working set can only be made again as a whole, for what it wins and for what it loses: its other files come along as
   companions, unless raw lacks one that the facts count (the obstacle).
 #}
 {% macro find_files_to_stage() %}
@@ -66,7 +67,8 @@ wanted as (
 pruned_days as (
   select
     ledger.file_name_date,
-    min(ledger.file_name) filter (where committed.file_name is null and not {{ is_reloaded('ledger') }}) as lost_file
+    min(ledger.file_name) filter (where committed.file_name is null and not {{ is_reloaded('ledger') }}) as lost_file,
+    bool_or(committed.file_name is null and {{ is_reloaded('ledger') }}) as loses_files
   from {{ source('ledger', 'raw_files') }} as ledger
   left join committed using (file_name)
   where ledger.is_pruned
@@ -78,12 +80,14 @@ select
   committed.file_name_datetime,
   committed.file_name_date,
   wanted.file_name is not null as is_wanted,
+  coalesce(pruned_days.loses_files, false) as day_loses_files,
   'raw lacks ' || pruned_days.lost_file as obstacle
 from committed
 left join wanted using (file_name)
 left join pruned_days on committed.file_name_date = pruned_days.file_name_date
 where
   wanted.file_name is not null
+  or pruned_days.loses_files
   or (pruned_days.lost_file is null and pruned_days.file_name_date in (select file_name_date from wanted))
 {% endmacro %}
 
@@ -139,7 +143,13 @@ update {{ source('ledger', 'raw_files') }} as ledger
 set log_import_date = null, nb_rows = 0, error = null, is_pruned = false
 where
   {{ is_reloaded('ledger') }}
-  and file_name not in (select file_name from stg_streams__files);
+  and file_name not in (select file_name from stg_streams__files)
+  -- of a day that has left the working set, only if the day is made again, or taken away
+  and (
+    not is_pruned
+    or file_name_date in (select cast(file_name_datetime as date) from stg_streams__files where error is null)
+    or file_name_date not in (select cast(file_name_datetime as date) from {{ source('raw', 'committed_files') }})
+  );
 
 {% if should_full_refresh() -%}
 {# The staging table is new: it lacks the days of which raw holds nothing any more, whose facts stay. #}

@@ -56,8 +56,9 @@ def model(dbt, session):
     files = session.execute(
         "select * from stg_streams__to_read order by is_wanted desc, file_name_datetime, file_name"
     ).fetchall()
-    for name, path, taken_at, day, is_wanted, obstacle in files:
-        if not is_wanted and (day not in loaded_days or day in failed_days):
+    for name, path, taken_at, day, is_wanted, day_loses_files, obstacle in files:
+        is_needed = is_wanted or day_loses_files or day in loaded_days
+        if not is_needed or (day in failed_days and not is_wanted):
             continue  # nothing new can be read of its day, or not all of the day
         nb_rows, error = (None, obstacle) if obstacle else load_file(session, name, path, taken_at)
         if error and (obstacle or not is_wanted):
@@ -83,6 +84,7 @@ def model(dbt, session):
 
 def leave_day_alone(session, day, reason):
     """Takes a day out of the batch: it has left the working set, and what its facts count cannot all be read."""
+    logger.warning(f"The facts of {day} stay as they are: {reason}")
     names = "(select file_name from stg_streams__to_read where file_name_date = ? and {})"
     session.execute(f"delete from stg_streams__rows where file_name in {names.format('true')}", [day])
     session.execute(f"delete from stg_streams__files where file_name in {names.format('not is_wanted')}", [day])
