@@ -59,6 +59,7 @@ def create_backfill(args: argparse.Namespace) -> None:
     """Hands over to Airflow's own command."""
     from airflow.cli.cli_parser import get_parser
     from airflow.sdk.exceptions import AirflowException
+    from sqlalchemy.exc import OperationalError
 
     command = ["backfill", "create", "--dag-id", args.dag_id, "--reprocess-behavior", "completed"]
     command += ["--from-date", args.start_date.isoformat(), "--to-date", args.end_date.isoformat()]
@@ -67,6 +68,8 @@ def create_backfill(args: argparse.Namespace) -> None:
         native.func(native)
     except AirflowException as error:
         raise SystemExit(f"Error: {error}") from None
+    except OperationalError as error:
+        raise SystemExit(f"Error: Airflow's database did not take it, try again: {error.orig}") from None
     if not args.dry_run:
         print(
             f"Backfill of {args.dag_id} from {args.start_date} to {args.end_date} created; the web UI shows its runs."

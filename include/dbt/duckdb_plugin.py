@@ -136,12 +136,15 @@ def remove_folder(path: str) -> str:
     return path
 
 
-def changed_at(path: str) -> datetime | None:
-    """When a file came to be what and where it is (UTC): unlike its time of modification, no copy brings that along."""
+def changed_at(path: str) -> datetime:
+    """When a file came to be what and where it is (UTC): unlike its time of modification, no copy brings that along.
+
+    Of a file that has just gone, the end of time: DuckDB takes no null from a function.
+    """
     try:
         return datetime.fromtimestamp(Path(path).stat().st_ctime, UTC).replace(tzinfo=None)
     except FileNotFoundError:
-        return None
+        return datetime(9999, 12, 31)  # noqa: DTZ001 (all times in the database are UTC, without a zone)
 
 
 def exchange(a: Path, b: Path) -> None:

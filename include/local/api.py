@@ -40,8 +40,13 @@ class Api:
 
     def call(self, method: str, path: str, **arguments: Any) -> Json:
         """Sends one request below /api/v2 and returns the parsed answer, if there is one."""
-        self.check()
-        answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=30, **arguments)
+        for pause in (1, 2, 4, 8, 0):
+            self.check()
+            answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=90, **arguments)
+            # What Airflow answers when others write to SQLite at the same time; it has then done nothing.
+            if answer.status_code != requests.codes.service_unavailable:
+                break
+            time.sleep(pause)
         answer.raise_for_status()
         result: Json = answer.json() if answer.content else {}
         return result

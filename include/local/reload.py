@@ -47,8 +47,8 @@ def reload_days(api: Api, days: list[date], tell: Tell) -> list[str]:
     problems = []
     ended = [day for day in days if day < today()]
     if ended:
-        wait_for_other_backfills(api, tell)
-        problems += follow_backfill(api, create_backfill(api, ended), ended, tell)
+        backfill = begun_backfill(api, ended, tell) or create_backfill(api, ended)
+        problems += follow_backfill(api, backfill, ended, tell)
     for day in days[len(ended) :]:
         tell(f"{day}  not over yet: a run by hand")
         problems += follow_run(api, api.start(DAG_ID, start=f"{day}T00:00:00Z", end=f"{day + DAY}T00:00:00Z"), tell)
@@ -73,19 +73,27 @@ def follow_run(api: Api, run_id: str, tell: Tell) -> list[str]:
     return [] if state == "success" else api.failures(DAG_ID, run_id) or [f"{run_id} failed"]
 
 
-def wait_for_other_backfills(api: Api, tell: Tell) -> None:
-    """Airflow takes one backfill of a DAG at a time: an earlier one comes first, also one that was interrupted."""
+def begun_backfill(api: Api, days: list[date], tell: Tell) -> Json | None:
+    """An interrupted backfill of the same days; another one ends first, since Airflow takes one of a DAG at a time.
+
+    Raises:
+        RuntimeError: it is paused, and so will not end.
+    """
     told = False
     while True:
         backfills = api.every("/backfills", "backfills", dag_id=DAG_ID)
         active = next((backfill for backfill in backfills if not backfill["completed_at"]), None)
         if active is None:
-            return
+            return None
+        first, last = active["from_date"][:10], active["to_date"][:10]
+        if active["is_paused"]:
+            raise RuntimeError(f"the backfill {first} to {last} is paused: let it go on, or cancel it, in the web UI.")
         if not told:
-            tell(
-                f"waiting for the backfill {active['from_date'][:10]} to {active['to_date'][:10]}, which has not ended"
-            )
             told = True
+            if (first, last) == (str(days[0]), str(days[-1])):
+                tell(f"going on with the backfill {first} to {last}, which has not ended")
+                return active
+            tell(f"waiting for the backfill {first} to {last}, which has not ended")
         time.sleep(2)
 
 

@@ -16,8 +16,6 @@ TASK_ARGS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=10),
     "on_failure_callback": remember_error,
     "on_retry_callback": remember_error,
-    # Of the tasks that wait for the database, the ones that bring a run to its end go first: of ten days at once,
-    # one after the other is finished, and not each staged before any is written.
-    "weight_rule": "upstream",
+    "weight_rule": "priorities.LiveRunsFirst",
 }
 MACROS = {"data_dir": lambda: settings.load().data_dir}

@@ -49,8 +49,8 @@ def snapshot_failure(context: Context) -> str | None:
 
 
 def reload_start(context: Context) -> str | None:
-    """Of a run of the reload DAG, at its first attempt."""
-    return f"run {context['run_id']}" if context["ti"].try_number == 1 else None
+    """Of a run of the reload DAG; at each attempt, since a run that is done again counts on from the last one's."""
+    return f"run {context['run_id']}"
 
 
 def reload_success(context: Context) -> str | None:

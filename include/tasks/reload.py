@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -24,8 +24,9 @@ Window = tuple[datetime, datetime]
 def plan(dag_run: Any, params: Mapping[str, Any], ti: Any) -> list[dict[str, str]]:
     """The windows that this run reloads, at most a day each, as dbt vars.
 
-    A scheduled run and a backfill reload their data interval. A run started by hand reloads what its params say, or
-    the day that ended last.
+    A scheduled run reloads the day that ended, and with it the days since START_DATE that no run has reloaded: Airflow
+    goes on from the newest day, so that a backfill of a newer one ends the catching up of those before it. A backfill
+    reloads its day. Any other run reloads what its params say, or the day that ended last.
 
     Returns:
         All but the newest, oldest first: one dbt invocation each. Of the newest, which the models of the DAG reload one
@@ -35,27 +36,40 @@ def plan(dag_run: Any, params: Mapping[str, Any], ti: Any) -> list[dict[str, str
         AirflowFailException: the params contradict each other, or raw holds nothing.
     """
     without_raw: list[str] = []
-    if dag_run.run_type == "manual":
-        if params["all_days"]:
-            windows, without_raw = all_of_history(params)
-        else:
-            windows = days_of(*asked_for(params, dag_run.run_after))
-    else:
+    if dag_run.run_type in {"scheduled", "backfill"}:
         if params["all_days"] or params["start"] or params["end"]:
             raise AirflowFailException(
-                "start, end and all_days are for runs started by hand: a backfill reloads the day of each of its runs."
+                "start, end and all_days are for single runs: a backfill reloads the day of each of its runs."
             )
         windows = [(dag_run.data_interval_start, dag_run.data_interval_end)]
-    more = {
-        "remove_empty_days": str(params["remove_empty_days"]).lower(),
-        # What nobody waits for, once a day, looks at everything.
-        "tested_hours": "all" if dag_run.run_type == "scheduled" else "2",
-    }
-    *earlier, last = [dbt_vars(start.isoformat(), end.isoformat(), **more) for start, end in windows]
+        if dag_run.run_type == "scheduled":
+            windows = [*missed_days(ti, dag_run.data_interval_start), *windows]
+    elif params["all_days"]:
+        windows, without_raw = all_of_history(params)
+    else:
+        windows = days_of(*asked_for(params, dag_run.run_after))
+    # What nobody waits for, once a day, looks at everything; what is caught up has a newer one behind it.
+    is_nightly = dag_run.run_type == "scheduled" and dag_run.data_interval_end > dag_run.start_date - DAY
+    remove = str(params["remove_empty_days"]).lower()
+    *earlier, last = [dbt_vars(start.isoformat(), end.isoformat(), remove_empty_days=remove) for start, end in windows]
+    if is_nightly:
+        last["tested_hours"] = "all"
     logger.info("To reload: %d day(s), %s to %s.", len(windows), windows[0][0], windows[-1][1])
     ti.xcom_push(key="last_day", value=last)
     ti.xcom_push(key="days_without_raw", value=without_raw)
     return earlier
+
+
+def missed_days(ti: Any, day: datetime) -> list[Window]:
+    """The days from START_DATE to before `day`, of the last year, of which this DAG has no run."""
+    first = settings.load().start_date
+    if first is None:
+        return []
+    start = max(datetime.combine(first, time(), UTC), day - timedelta(days=365))
+    days = days_of(start, day)
+    if not days or ti.get_dr_count(ti.dag_id, logical_dates=[start for start, _ in days]) == len(days):
+        return []
+    return [window for window in days if ti.get_dr_count(ti.dag_id, logical_dates=[window[0]]) == 0]
 
 
 def asked_for(params: Mapping[str, Any], now: datetime) -> Window:
@@ -68,7 +82,7 @@ def asked_for(params: Mapping[str, Any], now: datetime) -> Window:
             f"start and end go together; only {'start' if params['start'] else 'end'} is set. Nothing was changed."
         )
     start, end = (datetime.fromisoformat(params[name]) for name in ("start", "end"))
-    start, end = (time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC) for time in (start, end))
+    start, end = (at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC) for at in (start, end))
     if start >= end:
         raise AirflowFailException(
             f"start={start} must lie before end={end}, which is excluded: a whole day ends at 00:00 of the next. "
@@ -112,6 +126,6 @@ def all_of_history(params: Mapping[str, Any]) -> tuple[list[Window], list[str]]:
     return [(start, start + DAY) for start in midnights], without_raw
 
 
-def start_of_day(time: datetime) -> datetime:
+def start_of_day(at: datetime) -> datetime:
     """The midnight before (UTC)."""
-    return time.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

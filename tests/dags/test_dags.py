@@ -12,7 +12,7 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.serialization.serialized_objects import DagSerialization as SerializedDAG
+from airflow.serialization.serialized_objects import DagSerialization
 from runs import a_run
 
 from include.settings import DBT_MANIFEST, DUCKDB_POOL, ROOT
@@ -75,21 +75,26 @@ def test_whatever_opens_duckdb_runs_in_its_pool(dags: dict[str, Any]) -> None:
         assert {task.task_id for task in dag.tasks if task.pool == DUCKDB_POOL} == OPENS_DUCKDB[dag.dag_id]
 
 
-def test_the_hourly_dag_gets_the_database_first_and_a_begun_run_is_ended_first(dags: dict[str, Any]) -> None:
-    def weights(dag: Any) -> list[int]:
-        names = ["dbt.stg_streams", "dbt.int_streams", "dbt.fact_streams", "dbt.assert_incremental_load_test", "report"]
-        return [total_weight(dag.get_task(name)) for name in names]
+def test_a_live_run_gets_the_database_first_and_a_begun_run_is_ended_first(dags: dict[str, Any]) -> None:
+    now, last_week = datetime.now(UTC).isoformat(), (datetime.now(UTC) - timedelta(days=7)).isoformat()
 
-    hourly, reload = weights(dags["twitch_streams"]), weights(dags["twitch_streams_reload"])
-    assert hourly == sorted(hourly) and reload == sorted(reload)
-    assert min(hourly) > max(reload)
+    def weights(dag_id: str, run_id: str) -> list[int]:
+        """As Airflow computes them from the DAG that it has stored."""
+        dag = DagSerialization.from_dict(DagSerialization.to_dict(dags[dag_id]))
+        names = ["stg_streams", "int_streams", "fact_streams", "assert_incremental_load_test"]
+        tasks = [dag.get_task(name) for name in (*(f"dbt.{name}" for name in names), "report")]
+        return [task.weight_rule.get_weight(SimpleNamespace(task=task, run_id=run_id)) for task in tasks]
 
-
-def total_weight(task: Any) -> int:
-    """As Airflow sums it up for the weight rule `upstream`."""
-    assert task.weight_rule == "upstream"
-    upstream = task.get_flat_relatives(upstream=True)
-    return int(task.priority_weight) + sum(int(relative.priority_weight) for relative in upstream)
+    past = [
+        weights("twitch_streams", f"backfill__{now}"),
+        weights("twitch_streams", f"scheduled__{last_week}"),
+        weights("twitch_streams_reload", f"backfill__{last_week}"),
+        weights("twitch_streams_reload", f"scheduled__{now}"),
+    ]
+    live = [weights("twitch_streams", f"{kind}__{now}") for kind in ("scheduled", "manual")]
+    assert all(run == sorted(set(run)) for run in [*past, *live])
+    assert min(map(min, live)) > max(map(max, past))
+    assert weights("twitch_streams", "a run with a name of its own") == live[0]
 
 
 def test_dbt_works_on_the_same_folder_as_the_extraction(dags: dict[str, Any]) -> None:
@@ -140,7 +145,7 @@ def test_a_reload_run_is_a_utc_day_and_missed_ones_are_caught_up_from_the_first_
     dag = bag.dags["twitch_streams_reload"]
     assert dag.catchup is True and dag.start_date == datetime(2025, 3, 29, tzinfo=UTC)
     # Over the change to summer time, and from before START_DATE, too.
-    infos = SerializedDAG.from_dict(SerializedDAG.to_dict(dag)).iter_dagrun_infos_between(
+    infos = DagSerialization.from_dict(DagSerialization.to_dict(dag)).iter_dagrun_infos_between(
         pendulum.datetime(2025, 3, 28), pendulum.datetime(2025, 3, 31)
     )
     intervals = [(info.data_interval.start, info.data_interval.end) for info in infos]

@@ -129,6 +129,15 @@ def test_a_bad_window_is_told_before_anything_is_touched(
     assert not warehouse.facts.exists()
 
 
+def test_a_window_and_a_full_refresh_do_not_go_together(three_days: Warehouse) -> None:
+    before = three_days.partitions()
+    for file in sorted((three_days.raw / "twitch_streams").iterdir())[:2]:
+        file.unlink()
+    done = three_days.dbt("build", "--full-refresh", *window("2025-01-03", "2025-01-04", remove_empty_days=True))
+    assert done.returncode != 0 and "--full-refresh do not go together" in done.stdout
+    assert three_days.partitions() == before
+
+
 def test_the_working_set_keeps_some_days_and_the_facts_keep_all(warehouse: Warehouse) -> None:
     keep = ["--vars", '{"keep_days": 2}']
     for day in (1, 5, 9):

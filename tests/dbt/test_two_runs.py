@@ -60,6 +60,51 @@ def test_a_late_file_is_not_lost_when_its_day_leaves_the_working_set_in_between(
     assert warehouse.published() == warehouse.oracle()
 
 
+def test_a_removal_that_another_run_comes_between_is_not_forgotten(warehouse: Warehouse) -> None:
+    gone = warehouse.add_file("2025-01-07T10:00:00", streams(1))
+    warehouse.add_file("2025-01-07T11:00:00", streams(2))
+    warehouse.add_file("2025-01-09T10:00:00", streams(3))
+    step(warehouse, "+fact_streams")
+    warehouse.add_file("2025-01-10T10:00:00", streams(4))  # with it, the 7th is no longer kept
+    step(warehouse, "stg_streams")
+    step(warehouse, "int_streams")
+    gone.unlink()
+    hour = {"reload_start": "2025-01-07T10:00:00", "reload_end": "2025-01-07T11:00:00"}
+    step(warehouse, "stg_streams", **hour)
+    step(warehouse, "fact_streams")
+    step(warehouse, "int_streams", **hour)
+    step(warehouse, "fact_streams", **hour)
+    step(warehouse, TEST, **hour)
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_the_staging_of_a_reload_says_nothing_of_other_days(old_day: Warehouse) -> None:
+    for model in ("stg_streams", "int_streams", "fact_streams"):
+        step(old_day, model)
+    old_day.add_file("2025-01-09T12:00:00", streams(5))
+    step(old_day, "stg_streams", **WINDOW)
+    step(old_day, TEST)
+
+
+def test_a_loop_over_days_tests_each_day_once_and_the_nightly_run_all(old_day: Warehouse) -> None:
+    def tested(**more: object) -> str:
+        old_day.build("--vars", json.dumps({**KEEP, **more}))
+        compiled = old_day.scratch / "target" / "compiled" / "twitch_bi" / "models" / "datawarehouse"
+        return next(compiled.rglob("unique_together_fact_streams*.sql")).read_text()
+
+    day = {"reload_start": "2025-01-09", "reload_end": "2025-01-10"}
+    assert "'2025-01-01'" in tested(**WINDOW)
+    query = tested(**day)
+    assert "'2025-01-09'" in query and "'2025-01-01'" not in query
+    old_day.query(
+        "update stg.raw_files set int_import_date = null where file_name_date = '2025-01-01'", read_only=False
+    )
+    vars = json.dumps({**KEEP, **day})
+    assert old_day.dbt("build", "--select", TEST, "--vars", vars).returncode == 0
+    vars = json.dumps({**KEEP, **day, "tested_hours": "all"})
+    assert old_day.dbt("build", "--select", TEST, "--vars", vars).returncode != 0
+
+
 def test_what_another_run_is_at_is_no_missing_file(old_day: Warehouse) -> None:
     now = datetime.now(UTC)
     old_day.add_file(f"{now:%Y-%m-%dT%H:%M:%S}", streams(20))

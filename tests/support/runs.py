@@ -19,8 +19,16 @@ class TaskInstance:
 
     dag_id, run_id, try_number = "twitch_streams", "a run", 1
 
-    def __init__(self, xcoms: dict[tuple[str, str], Any] | None = None, states: dict[str, str] | None = None) -> None:
-        self.xcoms, self.states = xcoms or {}, states or {}
+    def __init__(
+        self,
+        xcoms: dict[tuple[str, str], Any] | None = None,
+        states: dict[str, str] | None = None,
+        runs: tuple[datetime, ...] = (),
+    ) -> None:
+        self.xcoms, self.states, self.runs = xcoms or {}, states or {}, runs
+
+    def get_dr_count(self, dag_id: str, logical_dates: list[datetime]) -> int:
+        return len(set(logical_dates) & set(self.runs))
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms["plan", key] = value

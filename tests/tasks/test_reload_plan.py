@@ -16,9 +16,9 @@ from include.tasks.reload import plan
 NOW = datetime(2025, 3, 31, 10, 30, tzinfo=UTC)
 
 
-def planned(run_type: str = "manual", **params: Any) -> list[tuple[str, str]]:
-    """The windows, without seconds and offset."""
-    ti = TaskInstance()
+def planned(run_type: str = "manual", runs: tuple[datetime, ...] = (), **params: Any) -> list[tuple[str, str]]:
+    """The windows, without seconds and offset. `runs` are the days of which there is a run."""
+    ti = TaskInstance(runs=runs)
     earlier = plan(run(run_type), {**PARAMS, **params}, ti)
     windows = [*earlier, ti.xcoms["plan", "last_day"]]
     assert {tuple(window) for window in windows} == {
@@ -29,12 +29,12 @@ def planned(run_type: str = "manual", **params: Any) -> list[tuple[str, str]]:
     return [(window["reload_start"][:16], window["reload_end"][:16]) for window in windows]
 
 
-def run(run_type: str) -> Any:
+def run(run_type: str, **fields: Any) -> Any:
     interval = {
         "data_interval_start": datetime(2025, 3, 29, tzinfo=UTC),
         "data_interval_end": datetime(2025, 3, 30, tzinfo=UTC),
     }
-    return a_run(run_type, run_after=NOW, **interval)
+    return a_run(run_type, run_after=NOW, **{**interval, **fields})
 
 
 PARAMS = {"start": None, "end": None, "all_days": False, "remove_empty_days": False}
@@ -46,11 +46,37 @@ def test_a_run_of_the_schedule_or_of_a_backfill_reloads_its_interval(run_type: s
     assert planned(run_type) == [DAY]
 
 
-def test_only_the_nightly_run_tests_everything() -> None:
-    for run_type, hours in (("scheduled", "all"), ("backfill", "2"), ("manual", "2")):
-        ti = TaskInstance()
-        plan(run(run_type), PARAMS, ti)
-        assert ti.xcoms["plan", "last_day"]["tested_hours"] == hours
+@pytest.mark.parametrize(
+    ("run_type", "started", "hours"),
+    [
+        ("scheduled", datetime(2025, 3, 30, 0, 1, tzinfo=UTC), "all"),
+        ("scheduled", datetime(2025, 4, 30, 0, 1, tzinfo=UTC), "2"),  # caught up
+        ("backfill", datetime(2025, 3, 30, 0, 1, tzinfo=UTC), "2"),
+        ("manual", datetime(2025, 3, 30, 0, 1, tzinfo=UTC), "2"),
+    ],
+)
+def test_only_the_nightly_run_tests_everything(run_type: str, started: datetime, hours: str) -> None:
+    ti = TaskInstance()
+    plan(run(run_type, start_date=started), PARAMS, ti)
+    assert ti.xcoms["plan", "last_day"]["tested_hours"] == hours
+
+
+def test_a_scheduled_run_makes_up_for_days_that_a_backfill_of_newer_ones_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("START_DATE", "2025-03-25")
+    ran = tuple(datetime(2025, 3, day, tzinfo=UTC) for day in (26, 28))
+    assert planned("scheduled", runs=ran) == [
+        ("2025-03-25T00:00", "2025-03-26T00:00"),
+        ("2025-03-27T00:00", "2025-03-28T00:00"),
+        DAY,
+    ]
+    assert planned("backfill", runs=ran) == [DAY]
+    assert planned("scheduled", runs=tuple(datetime(2025, 3, day, tzinfo=UTC) for day in range(25, 29))) == [DAY]
+
+
+def test_a_run_that_another_dag_triggers_is_one_by_hand() -> None:
+    assert planned("operator_triggered") == planned()
 
 
 def test_a_run_by_hand_reloads_the_day_that_ended_last() -> None:
@@ -86,7 +112,7 @@ def test_a_bad_window_says_what_is_wrong(params: dict[str, Any], message: str) -
 
 
 def test_a_window_does_not_belong_to_a_backfill() -> None:
-    with pytest.raises(AirflowFailException, match="for runs started by hand"):
+    with pytest.raises(AirflowFailException, match="for single runs"):
         planned("backfill", all_days=True)
 
 

@@ -1,5 +1,6 @@
 {#
-  dbt's hook for the `where` of a data test, with two names that stand for what changed lately (var `tested_hours`).
+  dbt's hook for the `where` of a data test, with two names that stand for what changed lately (var `tested_hours`), in
+  a reload on its own days: a loop over days would test more and more of them.
   The values are written out, not joined: only constants let DuckDB skip row groups and partitions.
 #}
 {% macro get_where_subquery(relation) -%}
@@ -14,13 +15,13 @@
 
 
 {% macro recent_files() -%}
-  {{ one_of('file_name', source('ledger', 'raw_files'), 'file_name', 'log_import_date') }}
+  {{ one_of('file_name', source('ledger', 'raw_files'), 'file_name', 'log_import_date', 'file_name_date') }}
 {%- endmacro %}
 
 
 {% macro recent_partitions(relation) -%}
   {%- set state = relation.incorporate(path={'identifier': relation.identifier ~ '__partitions'}) -%}
-  {{ one_of('file_name_date', state, 'partition_value', 'written_at') }}
+  {{ one_of('file_name_date', state, 'partition_value', 'written_at', 'try_cast(partition_value as date)') }}
 {%- endmacro %}
 
 
@@ -33,11 +34,12 @@
 
 
 {# `column in (values of the relation's recent rows)`; false where there are none, or no relation yet. #}
-{% macro one_of(column, relation, value, changed_at) -%}
+{% macro one_of(column, relation, value, changed_at, day) -%}
   {%- if var('tested_hours') == 'all' -%} {{ return('true') }} {%- endif -%}
   {%- set literals = [] -%}
   {%- if execute and is_there(relation) -%}
-    {%- set recent = "select " ~ value ~ " from " ~ relation ~ " where " ~ changed_at ~ " > " ~ tested_since() -%}
+    {%- set recent = "select " ~ value ~ " from " ~ relation ~ " where " ~ changed_at ~ " > " ~ tested_since()
+      ~ " and " ~ on_days_of_this_run(day) -%}
     {%- for row in run_query(recent).rows -%}
       {%- do literals.append(quote_literal(row[0])) -%}
     {%- endfor -%}

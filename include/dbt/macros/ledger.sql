@@ -37,10 +37,15 @@ create table if not exists {{ source('ledger', 'model_starts') }} (
 
 {#
   Before each model: when it last began. What came after that may lie between two models of another run, which is no
-  error yet; what came before it and is not done by now is one.
+  error yet; what came before it and is not done by now is one. A reload stages its own days alone, and so says nothing
+  of the others.
 #}
 {% macro record_start() %}
+{%- if reload_window() is none or this.identifier != 'stg_streams' -%}
 insert or replace into {{ source('ledger', 'model_starts') }} values ('{{ this.identifier }}', now() at time zone 'UTC')
+{%- else -%}
+select 'a reload'
+{%- endif -%}
 {% endmacro %}
 
 
@@ -244,15 +249,19 @@ where
 {%- endmacro %}
 
 
-{# After fact_streams, which is made without them by now. #}
+{# After fact_streams, which is made without them by now; but for days that it could not make. #}
 {% macro forget_removed_files() %}
-delete from {{ source('ledger', 'raw_files') }} where {{ is_forgotten() }}
+delete from {{ source('ledger', 'raw_files') }}
+where
+  {{ is_forgotten() }}
+  and file_name_date not in (select file_name_date from {{ source('ledger', 'raw_files') }} where is_pruned)
 {% endmacro %}
 
 
 {#
   After fact_streams, which has written every changed day: the rows of old days leave the working set. Not while a file
-  of the day is staged and not yet deduplicated: it belongs to another run, between two of its models.
+  of the day was staged, or found to have left, and the intermediate layer does not know: that is another run's, between
+  two of its models.
 #}
 {% macro prune_working_set() %}
   {%- set old_files -%}
@@ -267,7 +276,7 @@ delete from {{ source('ledger', 'raw_files') }} where {{ is_forgotten() }}
         ) - {{ var('keep_days') | int }}
         and file_name_date not in (
           select file_name_date from {{ source('ledger', 'raw_files') }}
-          where log_import_date is distinct from int_import_date and log_import_date is not null
+          where log_import_date is distinct from int_import_date
         )
     )
   {%- endset %}

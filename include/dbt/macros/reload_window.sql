@@ -29,7 +29,11 @@
 
 {# Checked before each invocation, so that a bad window is told before anything is touched. #}
 {% macro check_reload_window() %}
-  {%- do reload_window() -%}
+  {%- if reload_window() is not none and flags.FULL_REFRESH -%}
+    {%- do exceptions.raise_compiler_error(
+      "A reload window and --full-refresh do not go together: a full refresh reads all that the database keeps. "
+      ~ "Nothing was changed.") -%}
+  {%- endif -%}
 {% endmacro %}
 
 

@@ -1,6 +1,6 @@
 {#
   Every committed raw file that is there, and that can be read, has arrived: in the facts, and in staging and
-  intermediate if its day is kept. A reload is asked about its own days alone.
+  intermediate if its day is kept. A reload is asked about its own days alone, unless `tested_hours` is `all`.
   What came after a model last began is no problem yet: another run is between two of its models.
   The ledger answers for all of history at the price of one row a file; the tables themselves are asked about the
   files of the last hours (var `tested_hours`), with the rows that the ledger expects of them.
@@ -15,7 +15,9 @@ committed as (
     from {{ source('raw', 'committed_files') }} as files
     anti join {{ source('ledger', 'raw_files') }} as set_aside
         on files.file_name = set_aside.file_name and set_aside.error is not null
-    where {{ on_days_of_this_run('cast(files.file_name_datetime as date)') }}
+    {% if var('tested_hours') != 'all' %}
+        where {{ on_days_of_this_run('cast(files.file_name_datetime as date)') }}
+    {% endif %}
 ),
 
 ledger as (
