@@ -1,0 +1,173 @@
+"""Airflow's own faults, in a real one: lost tasks, workers and schedulers, and what a person does in the web UI."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from campaign import whole_campaign_only
+from machine import Machine, Up, running_up, wait_until
+from warehouse import Warehouse
+
+from include.settings import ROOT
+
+HOURLY = "twitch_streams"
+# So that Airflow misses a lost task within seconds, and not minutes.
+WATCHFUL = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+}
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    folder = tmp_path_factory.mktemp("machine")
+    (folder / "home").mkdir()
+    subprocess.run(["make", "manifest"], cwd=ROOT, check=True, capture_output=True)
+    return Machine(folder / "home", folder / "airflow", folder / "data")
+
+
+@pytest.fixture(scope="module")
+def warehouse(machine: Machine) -> Warehouse:
+    return Warehouse(machine.data_dir, machine.home)
+
+
+@pytest.fixture(scope="module")
+def up(machine: Machine) -> Iterator[Up]:
+    with running_up(machine, **WATCHFUL) as up:
+        up.wait_for_runs(HOURLY, 1)
+        yield up
+
+
+@contextmanager
+def held(warehouse: Warehouse) -> Iterator[None]:
+    """The database, open in a shell: a task that needs it is in the middle for as long."""
+    code = "import duckdb, sys; duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
+    shell = subprocess.Popen(
+        [sys.executable, "-c", code, str(warehouse.data_dir / "prod.duckdb")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert shell.stdout and shell.stdout.readline() == b"open\n"
+    try:
+        yield
+    finally:
+        shell.kill()
+        shell.wait()
+
+
+def task(up: Up, run_id: str, task_id: str) -> dict[str, Any]:
+    return up.api.call("GET", f"/dags/{HOURLY}/dagRuns/{run_id}/taskInstances/{task_id}")
+
+
+def wait_for_task(up: Up, run_id: str, task_id: str, state: str) -> None:
+    wait_until(lambda: task(up, run_id, task_id)["state"] == state)
+
+
+def processes_of(up: Up, task_instance: dict[str, Any]) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """(the executor's worker, the task's own process) that run a task instance."""
+    found: tuple[list[psutil.Process], list[psutil.Process]] = ([], [])
+    for process in up.process.children(recursive=True):
+        command = " ".join(process.cmdline())
+        if task_instance["id"] in command:
+            found["LocalExecutor" not in command].append(process)
+    return found
+
+
+def wait_for_end(up: Up, run_id: str) -> str:
+    [run] = up.wait_for_runs(HOURLY, 1, seconds=300, wanted=lambda run: run["dag_run_id"] == run_id)
+    return str(run["state"])
+
+
+@pytest.mark.parametrize("victim", ["task", pytest.param("worker", marks=whole_campaign_only)])
+def test_a_lost_task_is_tried_again(up: Up, warehouse: Warehouse, victim: str) -> None:
+    with held(warehouse):
+        run_id = up.api.start(HOURLY)
+        wait_for_task(up, run_id, "dbt.stg_streams", "running")
+        instance = task(up, run_id, "dbt.stg_streams")
+        wait_until(lambda: processes_of(up, instance)[1])
+        workers, tasks = processes_of(up, instance)
+        for process in [*workers, *tasks] if victim == "worker" else tasks:
+            process.kill()
+        wait_until(lambda: task(up, run_id, "dbt.stg_streams")["state"] != "running")
+    assert wait_for_end(up, run_id) == "success"
+    assert task(up, run_id, "dbt.stg_streams")["try_number"] == 2
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_task_cleared_by_hand_gives_the_same(up: Up, warehouse: Warehouse) -> None:
+    run_id = up.wait_for_runs(HOURLY, 1)[-1]["dag_run_id"]
+    before, files = warehouse.published(), sorted((warehouse.raw / "twitch_streams").iterdir())
+    body = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["dbt.int_streams"], "include_downstream": True}
+    up.api.call("POST", f"/dags/{HOURLY}/clearTaskInstances", json={**body, "only_failed": False})
+    assert wait_for_end(up, run_id) == "success"
+    assert task(up, run_id, "dbt.int_streams")["try_number"] == 2
+    assert warehouse.published() == before == warehouse.oracle()
+    assert sorted((warehouse.raw / "twitch_streams").iterdir()) == files
+
+
+@whole_campaign_only
+def test_a_run_marked_failed_and_run_again(up: Up, warehouse: Warehouse) -> None:
+    with held(warehouse):
+        run_id = up.api.start(HOURLY)
+        wait_for_task(up, run_id, "dbt.stg_streams", "running")
+        up.api.call("PATCH", f"/dags/{HOURLY}/dagRuns/{run_id}", json={"state": "failed"})
+        assert wait_for_end(up, run_id) == "failed"
+    up.api.call("POST", f"/dags/{HOURLY}/dagRuns/{run_id}/clear", json={"dry_run": False})
+    assert wait_for_end(up, run_id) == "success"
+    assert warehouse.published() == warehouse.oracle()
+
+
+@whole_campaign_only
+def test_two_schedulers(up: Up, machine: Machine, warehouse: Warehouse) -> None:
+    second = subprocess.Popen(
+        ["bin/airflow", "scheduler", "--skip-serve-logs"],
+        cwd=ROOT,
+        env=machine.environment(**WATCHFUL),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        time.sleep(15)
+        hours = {"from_date": "2025-01-01T00:00:00Z", "to_date": "2025-01-01T05:00:00Z"}
+        up.api.call("POST", "/backfills", json={"dag_id": HOURLY, **hours})
+        run_id = up.api.start(HOURLY)
+        assert wait_for_end(up, run_id) == "success"
+        runs = up.wait_for_runs(HOURLY, 6, seconds=300, wanted=lambda run: run["run_type"] == "backfill")
+        assert {run["state"] for run in runs} == {"success"}
+    finally:
+        family = [psutil.Process(second.pid), *psutil.Process(second.pid).children(recursive=True)]
+        second.terminate()
+        _, left = psutil.wait_procs(family, timeout=60)
+        for process in left:
+            process.kill()
+    assert warehouse.published() == warehouse.oracle()
+
+
+@whole_campaign_only
+def test_a_killed_scheduler_is_told_and_the_run_is_ended_by_the_next_start(
+    machine: Machine, up: Up, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    with held(warehouse):
+        run_id = up.api.start(HOURLY)
+        wait_for_task(up, run_id, "dbt.stg_streams", "running")
+        family = up.process.children(recursive=True)
+        scheduler = next(process for process in family if "scheduler" in process.cmdline())
+        scheduler.send_signal(signal.SIGKILL)
+        assert up.process.wait(120) != 0
+        assert psutil.wait_procs(family, timeout=60)[1] == []
+    output = (machine.home.parent / "up.log").read_text()
+    assert "Error: scheduler ended with exit code -9" in output
+    with running_up(machine, **WATCHFUL) as again:
+        assert wait_for_end(again, run_id) == "success"
+    assert warehouse.published() == warehouse.oracle()
