@@ -6,9 +6,9 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from _pytest.mark import ParameterSet
 
 IS_WHOLE = os.environ.get("FAULTS") == "all"
 SEED = int(os.environ.get("FAULT_SEED") or 20250801)
@@ -26,7 +26,7 @@ class Draw:
         return points[int((self.number + chance.random()) * len(points) / self.of)]
 
 
-def draws(wanted: Mapping[str, Mapping[str, int]]) -> list[ParameterSet]:
+def draws(wanted: Mapping[str, Mapping[str, int]]) -> list[Any]:
     """The parameters (name, kind, draw) of a test: so many draws of each kind for each name, name after name."""
     names = dict.fromkeys(name for counts in wanted.values() for name in counts)
     return [

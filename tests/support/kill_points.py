@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -80,6 +81,7 @@ def extraction(environ: dict[str, str], output: str) -> None:
     os.dup2(descriptor, 2)
     os.environ.clear()
     os.environ.update(environ)
+    tempfile.tempdir = None
     # Late: it reads the environment, and dbt's processes do without.
     from include.extract.__main__ import main  # noqa: PLC0415
 
