@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dlt.destinations.impl.filesystem.filesystem import CURRENT_VERSION, INIT_FILE_NAME
 
-from include.extract.errors import ExtractError
+from include.extract.errors import ExtractError, is_full
 from include.files import abandoned, held, sync
 from include.settings import RAW_DATASET, RAW_TABLE
 
@@ -60,10 +60,12 @@ class RawFolder:
                     with tempfile.TemporaryFile(dir=folder) as probe:
                         probe.write(b"probe")
         except OSError as error:
-            raise ExtractError(
-                f"{folder} cannot be written ({error.strerror}): make it a folder that user id {os.getuid()} may "
-                "write, or point DATA_DIR to another one."
-            ) from error
+            remedy = (
+                "free some space on its disk"
+                if is_full(error)
+                else f"make it a folder that user id {os.getuid()} may write, or point DATA_DIR to another one"
+            )
+            raise ExtractError(f"{folder} cannot be written ({error.strerror}): {remedy}.") from error
 
     def mend(self) -> None:
         """Makes the dataset one that dlt can load into, whatever a kill in mid-write left of dlt's own files.

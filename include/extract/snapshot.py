@@ -17,7 +17,7 @@ import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from include.extract.destination import DurableFilesystem
-from include.extract.errors import ExtractError
+from include.extract.errors import ExtractError, is_full
 from include.extract.helix import Helix, Limits
 from include.extract.raw import RawFolder
 from include.extract.reader import Reader
@@ -166,10 +166,14 @@ def explained(error: BaseException, data_dir: Path) -> BaseException:
             return cause
     root = chain[-1]
     if isinstance(root, OSError):
-        ours = ExtractError(
-            f"The snapshot could not be written: {root.strerror or root}. "
-            f"Check the free space and the permissions of {data_dir} and of {tempfile.gettempdir()}."
+        # dlt collects the snapshot in a temporary folder and copies it in its last step.
+        is_collecting = isinstance(error, PipelineStepFailed) and error.step != "load"
+        remedy = (
+            f"Free some space on the disk of {tempfile.gettempdir() if is_collecting else data_dir}."
+            if is_full(root)
+            else f"Check the free space and the permissions of {data_dir} and of {tempfile.gettempdir()}."
         )
+        ours = ExtractError(f"The snapshot could not be written: {root.strerror or root}. {remedy}")
     else:
         ours = ExtractError(f"dlt could not write the snapshot: {type(root).__name__}: {' '.join(str(root).split())}")
     ours.__cause__ = root
