@@ -77,8 +77,9 @@ class RawFolder:
         # An empty one is whole: of dlt's first storage version.
         if not init.exists() or (init.stat().st_size and not is_json(init)):
             whole = init.with_name(f"{INIT_FILE_NAME}.{os.getpid()}.{threading.get_ident()}")
-            whole.write_text(json.dumps({"initial_version": CURRENT_VERSION, "current_version": CURRENT_VERSION}))
-            whole.replace(init)
+            with held(whole):
+                whole.write_text(json.dumps({"initial_version": CURRENT_VERSION, "current_version": CURRENT_VERSION}))
+                whole.replace(init)
         for schema in (self.dataset / "_dlt_version").glob("*.jsonl"):
             if not is_json(schema):
                 schema.unlink(missing_ok=True)
@@ -103,6 +104,9 @@ class RawFolder:
         Only a mark whose process is gone tells that a file without a commit is such a leftover. Its age does not: a
         person may be copying raw files from another disk for days, and another extraction may run right now.
         """
+        for half in self.dataset.glob(f"{INIT_FILE_NAME}.*"):
+            with abandoned(half):
+                pass  # It is removed, if it is.
         for mark in self.dataset.glob(f"{LOADING}*"):
             load_id = mark.name.removeprefix(LOADING)
             with abandoned(mark) as is_abandoned:

@@ -104,11 +104,12 @@ def test_only_files_of_an_extraction_that_died_are_removed(twitch):
         (folder / name).write_text("half a file")
     # A mark alone is what a dead process leaves.
     (t.dataset / "loading.1754000000.1").touch()
+    (t.dataset / "init.4711.1").write_text("{")
     # It died between its commit and its end.
     (t.dataset / f"loading.{kept.load_id}").touch()
     with held(t.dataset / "loading.1754000000.2"):
         t.snapshot()
-        assert [path.name for path in t.dataset.glob("loading.*")] == ["loading.1754000000.2"]
+        assert [path.name for path in t.dataset.glob("*.*")] == ["loading.1754000000.2"]
     assert {path.name for path in t.files} >= {kept.file_name, *names[1:]}
     assert not (folder / names[0]).exists()
     assert len(t.commits) == 2
