@@ -102,7 +102,14 @@ class Rehearsal:
             n for n, event in enumerate(self.events) if (event.kind == "file") == (kind == "at a file operation")
         ]
         event = draw.one_of(of_kind, chance)
-        return Kill(event, chance.random() * self.events[event].seconds if kind == "within a statement" else None)
+        during = chance.random() * self.events[event].seconds
+        # An operation is killed before it, or on the way to the next one.
+        after = {
+            "at a statement": None,
+            "within a statement": during,
+            "at a file operation": chance.choice([None, during]),
+        }
+        return Kill(event, after[kind])
 
 
 @pytest.fixture(scope="module")
