@@ -10,7 +10,7 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test lint format bench lock clean
+.PHONY: help venv run up reload manifest test faults lint format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14
 
 test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
 	@$(BIN)/python -m pytest
+
+faults: $(VENV)/.installed-dev ## Kills at hundreds of points and full disks (half an hour; FAULT_SEED=1 for other points)
+	@FAULTS=all $(BIN)/python -m pytest tests/faults --timeout 300
 
 lint: $(VENV)/.installed-dev ## All linters and the type checker
 	@$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.exceptions import DbtRuntimeError
 
 from include.database import DatabaseBusyError, connect
+from include.files import sync
 from include.settings import RAW_DATASET
 
 logger = AdapterLogger("DuckDB")
@@ -157,12 +158,3 @@ def exchange(a: Path, b: Path) -> None:
     b.rename(aside)
     a.rename(b)
     aside.rename(a)
-
-
-def sync(path: Path) -> None:
-    """Forces a file's or a folder's content to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

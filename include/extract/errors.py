@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class ExtractError(RuntimeError):
     """A snapshot could not be taken, and nothing of it was committed.
@@ -12,3 +14,8 @@ class ExtractError(RuntimeError):
 
 class RefusedError(ExtractError):
     """Trying again is of no use: a person has to change the credentials or the settings first."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or a user's share of it, is used up: no matter of permissions."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}

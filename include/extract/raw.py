@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,8 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dlt.destinations.impl.filesystem.filesystem import CURRENT_VERSION, INIT_FILE_NAME
 
-from include.extract.errors import ExtractError
+from include.extract.errors import ExtractError, is_full
+from include.files import abandoned, held, sync
 from include.settings import RAW_DATASET, RAW_TABLE
+
+# `loading.<load_id>` in the dataset's folder: an extraction is about to write files of that load.
+LOADING = "loading."
 
 # More digits are no Unix time in seconds.
 LATEST = 1e11
@@ -54,10 +60,12 @@ class RawFolder:
                     with tempfile.TemporaryFile(dir=folder) as probe:
                         probe.write(b"probe")
         except OSError as error:
-            raise ExtractError(
-                f"{folder} cannot be written ({error.strerror}): make it a folder that user id {os.getuid()} may "
-                "write, or point DATA_DIR to another one."
-            ) from error
+            remedy = (
+                "free some space on its disk"
+                if is_full(error)
+                else f"make it a folder that user id {os.getuid()} may write, or point DATA_DIR to another one"
+            )
+            raise ExtractError(f"{folder} cannot be written ({error.strerror}): {remedy}.") from error
 
     def mend(self) -> None:
         """Makes the dataset one that dlt can load into, whatever a kill in mid-write left of dlt's own files.
@@ -69,11 +77,60 @@ class RawFolder:
         # An empty one is whole: of dlt's first storage version.
         if not init.exists() or (init.stat().st_size and not is_json(init)):
             whole = init.with_name(f"{INIT_FILE_NAME}.{os.getpid()}.{threading.get_ident()}")
-            whole.write_text(json.dumps({"initial_version": CURRENT_VERSION, "current_version": CURRENT_VERSION}))
-            whole.replace(init)
+            with held(whole):
+                whole.write_text(json.dumps({"initial_version": CURRENT_VERSION, "current_version": CURRENT_VERSION}))
+                whole.replace(init)
         for schema in (self.dataset / "_dlt_version").glob("*.jsonl"):
             if not is_json(schema):
                 schema.unlink(missing_ok=True)
+        self.remove_abandoned()
+
+    @contextlib.contextmanager
+    def loading(self, load_id: str) -> Iterator[None]:
+        """Marks the load as under way, and as this process's own, until the block ends or the process dies.
+
+        A block that fails leaves nothing of the load.
+        """
+        with held(self.dataset / f"{LOADING}{load_id}"):
+            try:
+                yield
+            except BaseException:
+                self.discard(load_id)
+                raise
+
+    def remove_abandoned(self) -> None:
+        """Removes what extractions wrote that died before their commit.
+
+        Only a mark whose process is gone tells that a file without a commit is such a leftover. Its age does not: a
+        person may be copying raw files from another disk for days, and another extraction may run right now.
+        """
+        for half in self.dataset.glob(f"{INIT_FILE_NAME}.*"):
+            with abandoned(half):
+                pass  # It is removed, if it is.
+        for mark in self.dataset.glob(f"{LOADING}*"):
+            load_id = mark.name.removeprefix(LOADING)
+            with abandoned(mark) as is_abandoned:
+                if is_abandoned and not self.commit_files(load_id):
+                    self.discard(load_id)
+
+    def commit_files(self, load_id: str) -> list[Path]:
+        """What commits the load: one file, or none."""
+        return list(self.commits.glob(f"*__{load_id}.jsonl"))
+
+    def sync_files(self, load_id: str) -> None:
+        """Forces the load's files to the disk, and all that leads to them."""
+        for file in self.files.glob(f"{load_id}.*"):
+            sync(file)
+            sync(self.files)
+        sync(self.dataset)
+        sync(self.data_dir)
+
+    def sync_commit(self, load_id: str) -> None:
+        """Forces the load's commit to the disk."""
+        for file in self.commit_files(load_id):
+            sync(file)
+        sync(self.commits)
+        sync(self.dataset)
 
     def committed(self) -> list[str]:
         """Names of the committed files, in no order."""
@@ -97,7 +154,7 @@ class RawFolder:
 
     def discard(self, load_id: str) -> None:
         """Removes what a failed snapshot left: its commit first, so that no reader sees one without its file."""
-        for leftover in (*self.commits.glob(f"*__{load_id}.jsonl"), *self.files.glob(f"{load_id}.*")):
+        for leftover in (*self.commit_files(load_id), *self.files.glob(f"{load_id}.*")):
             leftover.unlink(missing_ok=True)
 
 

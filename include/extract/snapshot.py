@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.destinations import filesystem
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from include.extract.errors import ExtractError
+from include.extract.destination import DurableFilesystem
+from include.extract.errors import ExtractError, is_full
 from include.extract.helix import Helix, Limits
 from include.extract.raw import RawFolder
 from include.extract.reader import Reader
+from include.files import abandoned, held
 from include.settings import RAW_DATASET, RAW_TABLE, TwitchApi
 
 logger = logging.getLogger(__name__)
 
 PIPELINE = "twitch_streams_pipeline"
+
+TEMPORARY = "twitch-bi-extract-"
+IN_USE = "in-use"
 
 COMPARED = 24
 """A snapshot is small by the measure of this many before it: a day."""
@@ -108,25 +114,33 @@ def commit(reader: Reader, raw: RawFolder) -> str | None:
     They run one by one, since `pipeline.run()` would first restore state from the raw folder. Each run has a
     pipelines folder of its own, since dlt would finish a package of a crashed run instead of taking the snapshot.
     """
-    with tempfile.TemporaryDirectory(prefix="twitch-bi-extract-") as folder:
+    with pipelines_folder() as folder:
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=folder,
-            destination=filesystem(str(raw.data_dir), layout="{table_name}/{load_id}.{file_id}.{ext}"),
+            destination=DurableFilesystem(str(raw.data_dir), layout="{table_name}/{load_id}.{file_id}.{ext}"),
             dataset_name=RAW_DATASET,
         )
         # dlt drops a package without a job. Its own state is one, so that an empty snapshot is committed, too.
         pipeline.config.restore_from_destination = True
         pipeline.extract(dlt.resource(reader.tables(), name=RAW_TABLE), loader_file_format="parquet")
         pipeline.normalize()
-        try:
-            raw.mend()
+        raw.mend()
+        with raw.loading(reader.builder.load_id):
             jobs = pipeline.load().load_packages[0].jobs["completed_jobs"]
-        except BaseException:
-            raw.discard(reader.builder.load_id)
-            raise
     files = [job.job_file_info for job in jobs if job.job_file_info.table_name == RAW_TABLE]
     return f"{reader.builder.load_id}.{files[0].file_id}.parquet" if files else None
+
+
+@contextmanager
+def pipelines_folder() -> Iterator[str]:
+    """A temporary folder; those of extractions that died, each with a whole snapshot in it, are removed before."""
+    for mark in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*/{IN_USE}"):
+        with abandoned(mark) as is_abandoned:
+            if is_abandoned:
+                shutil.rmtree(mark.parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder, held(Path(folder) / IN_USE):
+        yield folder
 
 
 def suspicions(rows: int, recent: Sequence[int]) -> list[str]:
@@ -152,10 +166,14 @@ def explained(error: BaseException, data_dir: Path) -> BaseException:
             return cause
     root = chain[-1]
     if isinstance(root, OSError):
-        ours = ExtractError(
-            f"The snapshot could not be written: {root.strerror or root}. "
-            f"Check the free space and the permissions of {data_dir} and of {tempfile.gettempdir()}."
+        # dlt collects the snapshot in a temporary folder and copies it in its last step.
+        is_collecting = isinstance(error, PipelineStepFailed) and error.step != "load"
+        remedy = (
+            f"Free some space on the disk of {tempfile.gettempdir() if is_collecting else data_dir}."
+            if is_full(root)
+            else f"Check the free space and the permissions of {data_dir} and of {tempfile.gettempdir()}."
         )
+        ours = ExtractError(f"The snapshot could not be written: {root.strerror or root}. {remedy}")
     else:
         ours = ExtractError(f"dlt could not write the snapshot: {type(root).__name__}: {' '.join(str(root).split())}")
     ours.__cause__ = root

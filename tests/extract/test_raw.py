@@ -10,6 +10,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from include.extract.errors import ExtractError
+from include.files import held
 
 
 @pytest.mark.parametrize("place", ["", "twitch_streams_pipeline_dataset"])
@@ -76,3 +77,39 @@ def test_what_a_kill_left_of_dlts_files_does_not_hinder_the_next_snapshot(twitch
     assert len(t.files) == len(t.commits) == 2
     assert {path.name.partition(".")[0] for path in t.dataset.iterdir() if path.is_file()} == {"init"}
     assert len(list(t.dataset.glob("init*"))) == 1
+
+
+def test_what_a_commit_names_reaches_the_disk_before_it(twitch, monkeypatch):
+    t, synced = twitch(), []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink(), len(t.commits)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    t.snapshot()
+    (file,), (commit,) = t.files, t.commits
+    before = {path for path, commits in synced if not commits}
+    assert before >= {file, file.parent, t.dataset, t.data_dir}
+    assert {path for path, commits in synced if commits} >= {commit, commit.parent, t.dataset}
+
+
+def test_only_files_of_an_extraction_that_died_are_removed(twitch):
+    t = twitch()
+    kept = t.snapshot()
+    folder = t.dataset / "twitch_streams"
+    names = ("1754000000.1.dead.parquet", "1754000000.2.alive.parquet", "1754000000.3.copied_by_a_person.parquet")
+    for name in names:
+        (folder / name).write_text("half a file")
+    # A mark alone is what a dead process leaves.
+    (t.dataset / "loading.1754000000.1").touch()
+    (t.dataset / "init.4711.1").write_text("{")
+    # It died between its commit and its end.
+    (t.dataset / f"loading.{kept.load_id}").touch()
+    with held(t.dataset / "loading.1754000000.2"):
+        t.snapshot()
+        assert [path.name for path in t.dataset.glob("*.*")] == ["loading.1754000000.2"]
+    assert {path.name for path in t.files} >= {kept.file_name, *names[1:]}
+    assert not (folder / names[0]).exists()
+    assert len(t.commits) == 2

@@ -12,21 +12,22 @@ from subprocess import CompletedProcess
 
 from dbt.cli.main import cli
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["dbt_process", "dbt.adapters.duckdb"])
+forks = multiprocessing.get_context("forkserver")
+forks.set_forkserver_preload(["dbt_process", "dbt.adapters.duckdb"])
 
 
 def run_dbt(arguments: list[str], cwd: Path, environ: dict[str, str]) -> CompletedProcess[str]:
     """Runs `dbt <arguments>` as a shell would; returns its exit code and all that it printed, as stdout."""
     with tempfile.NamedTemporaryFile("r+") as output:
-        process = _forks.Process(target=_dbt, args=(arguments, str(cwd), environ, output.name))
+        process = forks.Process(target=dbt_here, args=(arguments, str(cwd), environ, output.name))
         process.start()
         process.join()
         return CompletedProcess(["dbt", *arguments], process.exitcode or 0, output.read(), "")
 
 
-def _dbt(arguments: list[str], cwd: str, environ: dict[str, str], output: str) -> None:
-    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND)
+def dbt_here(arguments: list[str], cwd: str, environ: dict[str, str], output: str) -> None:
+    """Runs dbt in this process, whose environment and output it takes over."""
+    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ.clear()

@@ -75,11 +75,16 @@ class Warehouse:
         self, *arguments: str, cwd: Path = ROOT, project: Path = DBT_PROJECT, **environ: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs dbt as a person would from a shell; never raises."""
+        return run_dbt(self.command(*arguments, project=project), cwd, self.environment(cwd, **environ))
+
+    def command(self, *arguments: str, project: Path = DBT_PROJECT) -> list[str]:
+        """dbt's arguments with those that name the folders."""
         folders = {"project-dir": project, "profiles-dir": project}
         folders |= {"target-path": self.scratch / "target", "log-path": self.scratch / "logs"}
-        options = [f"--{name}={folder}" for name, folder in folders.items()]
-        environ = {**os.environ, "DATA_DIR": str(self.data_dir), "PWD": str(cwd), **environ}
-        return run_dbt([*arguments, *options], cwd, environ)
+        return [*arguments, *(f"--{name}={folder}" for name, folder in folders.items())]
+
+    def environment(self, cwd: Path = ROOT, **environ: str) -> dict[str, str]:
+        return {**os.environ, "DATA_DIR": str(self.data_dir), "PWD": str(cwd), **environ}
 
     def build(self, *arguments: str, cwd: Path = ROOT, **environ: str) -> str:
         """`dbt build` without the unit tests, which need no data; fails the test if it fails. Returns its output."""

@@ -36,6 +36,24 @@ create table if not exists {{ source('ledger', 'model_starts') }} (
 
 
 {#
+  Tables that dbt drops at the end of a model, which a killed run did not reach. dbt names each batch of a Python model
+  anew, so the next run would not replace it. Nobody else's are among them: this run holds the database alone.
+#}
+{% macro drop_leftovers() %}
+{%- if execute -%}
+  {%- set leftovers -%}
+    select format('"{}"."{}"', schema_name, table_name)
+    from duckdb_tables()
+    where not temporary and regexp_matches(table_name, '__dbt_(tmp|backup)[0-9]*$')
+  {%- endset -%}
+  {%- for row in run_query(leftovers).rows -%}
+drop table {{ row[0] }};
+  {% endfor -%}
+{%- endif -%}
+{% endmacro %}
+
+
+{#
   Before each model: when it last began. What came after that may lie between two models of another run, which is no
   error yet; what came before it and is not done by now is one. A reload stages its own days alone, and so says nothing
   of the others.

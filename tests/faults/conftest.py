@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from faults import IS_WHOLE, SEED
+from warehouse import Warehouse
+
+pytest.register_assert_rewrite("states")
+
+
+def pytest_report_header() -> str:
+    return f"faults: {'all' if IS_WHOLE else 'a sample'} (FAULTS=all), FAULT_SEED={SEED}"
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Draws the same whenever the test runs with this seed; what a failure prints is how to have it again."""
+    print(f"FAULTS={'all' if IS_WHOLE else ''} FAULT_SEED={SEED} pytest '{request.node.nodeid}'")
+    return random.Random(f"{SEED} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """One for all tests of a file: dbt parses the whole project again when its profile names another database."""
+    with pytest.MonkeyPatch.context() as patch:
+        # A fifth of a run's time, for files that nobody reads here.
+        patch.setenv("DBT_WRITE_JSON", "false")
+        yield Warehouse(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("dbt"))
