@@ -48,6 +48,7 @@ class Plugin(BasePlugin):
             (remove_partition, 2, "VARCHAR"),
             (remove_folder, 1, "VARCHAR"),
             (changed_at, 1, "TIMESTAMP"),
+            (list_files, 1, "VARCHAR[]"),
         ]
         for function, nb_arguments, result in functions:
             conn.create_function(function.__name__, function, ["VARCHAR"] * nb_arguments, result, side_effects=True)
@@ -146,6 +147,19 @@ def changed_at(path: str) -> datetime:
         return datetime.fromtimestamp(Path(path).stat().st_ctime, UTC).replace(tzinfo=None)
     except FileNotFoundError:
         return datetime(9999, 12, 31)  # noqa: DTZ001 (all times in the database are UTC, without a zone)
+
+
+def list_files(folder: str) -> list[str]:
+    """The paths of the files in a folder; none if it is missing.
+
+    DuckDB's glob fails as a whole on one name that is not UTF-8: here it is spelled with backslashes.
+    """
+    if not Path(folder).is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        # A link is followed; of all others, the folder itself knows what they are.
+        files = [e.name for e in entries if (Path(e.path).is_file() if e.is_symlink() else e.is_file())]
+    return [f"{folder}/{os.fsencode(name).decode(errors='backslashreplace')}" for name in files]
 
 
 def exchange(a: Path, b: Path) -> None:

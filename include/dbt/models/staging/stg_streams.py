@@ -33,6 +33,9 @@ FILE_COLUMNS = {
     "log_import_date": "timestamp",
 }
 REQUIRED = {"id", "user_id", "game_id", "viewer_count"}
+# DuckDB would read other files as well, which the name matches as a pattern. A backslash also stands for what is not
+# UTF-8 (list_files).
+NOT_IN_NAMES = set("*?[\\")
 
 
 def model(dbt, session):
@@ -102,6 +105,8 @@ def leave_day_alone(session, day, reason):
 def load_file(session, name, path, taken_at):
     """Appends one raw file to the batch; returns (rows, None), or (None, the reason) if it cannot be read."""
     try:
+        if not NOT_IN_NAMES.isdisjoint(name):
+            raise ValueError("its name is not UTF-8, or holds one of * ? [ \\ which DuckDB reads as a pattern")
         present = {
             row[0]
             for row in session.execute(
