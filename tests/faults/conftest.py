@@ -3,8 +3,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+import campaign
 import pytest
-from faults import IS_WHOLE, SEED
+from campaign import IS_WHOLE, SEED
 from warehouse import Warehouse
 
 pytest.register_assert_rewrite("states")
@@ -18,7 +19,7 @@ def pytest_report_header() -> str:
 def chance(request: pytest.FixtureRequest) -> random.Random:
     """Draws the same whenever the test runs with this seed; what a failure prints is how to have it again."""
     print(f"FAULTS={'all' if IS_WHOLE else ''} FAULT_SEED={SEED} pytest '{request.node.nodeid}'")
-    return random.Random(f"{SEED} {request.node.nodeid}")
+    return campaign.chance(request.node.nodeid)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from campaign import IS_WHOLE, empty_warehouse
+from campaign import empty_warehouse, whole_campaign_only
 from warehouse import Warehouse, streams
 
 from include.extract.raw import RawFolder
@@ -147,7 +147,7 @@ def test_snapshots_before_and_after_the_clock_was_put_back_both_count(warehouse:
     assert {name for row in warehouse.published() for name in row[4]} == {old, first, second, third}
 
 
-@pytest.mark.skipif(not IS_WHOLE, reason="five runs of dbt: FAULTS=all")
+@whole_campaign_only
 def test_a_clock_put_back_between_two_runs_that_take_turns_is_no_loss(warehouse: Warehouse) -> None:
     def runs(*models: str) -> None:
         warehouse.build("--select", *models, "--exclude-resource-type", "test")

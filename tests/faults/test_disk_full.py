@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faults import IS_WHOLE
+from campaign import IS_WHOLE
 from states import (
     assert_each_day_is_whole,
     assert_nothing_is_left_behind,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faults import IS_WHOLE, Draw, draws
+from campaign import IS_WHOLE, Draw, draws
 from kill_points import Event, Kill, Plan, extraction, record, run
 from states import (
     assert_committed_files_are_whole,

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from campaign import IS_WHOLE, Draw, draws
 from dbt_process import dbt_here
-from faults import IS_WHOLE, Draw, draws
 from kill_points import Event, Kill, Plan, record, run
 from states import Facts, assert_each_day_is_whole, assert_nothing_is_left_behind, facts, imports, run_vars
 from warehouse import Warehouse, streams
