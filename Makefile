@@ -10,7 +10,7 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test faults lint format bench lock clean
+.PHONY: help venv run up reload manifest test faults soak lint format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,8 +49,11 @@ reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14
 test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
 	@$(BIN)/python -m pytest
 
-faults: $(VENV)/.installed-dev ## Kills at hundreds of points and full disks (half an hour; FAULT_SEED=1 for other points)
-	@FAULTS=all $(BIN)/python -m pytest tests/faults --timeout 300
+faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)
+	@FAULTS=all $(BIN)/python -m pytest tests/faults --timeout 900
+
+soak: $(VENV)/.installed-dev $(MANIFEST) ## A week of hourly runs through Airflow, with faults (SOAK_RUNS=168)
+	@$(BIN)/python tests/soak/soak.py
 
 lint: $(VENV)/.installed-dev ## All linters and the type checker
 	@$(BIN)/ruff check .

@@ -89,7 +89,7 @@ def test_the_staging_of_a_reload_says_nothing_of_other_days(old_day: Warehouse) 
 def test_a_loop_over_days_tests_each_day_once_and_the_nightly_run_all(old_day: Warehouse) -> None:
     def tested(**more: object) -> str:
         old_day.build("--vars", json.dumps({**KEEP, **more}))
-        compiled = old_day.scratch / "target" / "compiled" / "twitch_bi" / "models" / "datawarehouse"
+        compiled = old_day.target / "compiled" / "twitch_bi" / "models" / "datawarehouse"
         return next(compiled.rglob("unique_together_fact_streams*.sql")).read_text()
 
     day = {"reload_start": "2025-01-09", "reload_end": "2025-01-10"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class Warehouse:
 
     data_dir: Path
     scratch: Path
+    target: Path = Path()  # of the last dbt command
 
     @property
     def raw(self) -> Path:
@@ -78,9 +81,16 @@ class Warehouse:
         return run_dbt(self.command(*arguments, project=project), cwd, self.environment(cwd, **environ))
 
     def command(self, *arguments: str, project: Path = DBT_PROJECT) -> list[str]:
-        """dbt's arguments with those that name the folders."""
+        """dbt's arguments with those that name the folders.
+
+        Other vars, or another profile, have a target folder of their own: in the same one, dbt would parse the whole
+        project again at each change.
+        """
+        parsed_for = [value for name, value in pairwise(arguments) if name in {"--vars", "--target"}]
+        key = hashlib.sha256("".join(parsed_for).encode()).hexdigest()[:8] if parsed_for else ""
+        self.target = self.scratch / f"target{key}"
         folders = {"project-dir": project, "profiles-dir": project}
-        folders |= {"target-path": self.scratch / "target", "log-path": self.scratch / "logs"}
+        folders |= {"target-path": self.target, "log-path": self.scratch / "logs"}
         return [*arguments, *(f"--{name}={folder}" for name, folder in folders.items())]
 
     def environment(self, cwd: Path = ROOT, **environ: str) -> dict[str, str]:
@@ -135,7 +145,7 @@ class Warehouse:
 
     def run_results(self) -> dict[str, str]:
         """Status of each node of the last dbt run, by name."""
-        results = json.loads((self.scratch / "target" / "run_results.json").read_text())["results"]
+        results = json.loads((self.target / "run_results.json").read_text())["results"]
         return {result["unique_id"].split(".")[2]: result["status"] for result in results}
 
 
