@@ -41,3 +41,8 @@ def airflow_database() -> Path:
     airflow = Path(sys.executable).with_name("airflow")
     subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True)
     return Path(_HOME) / "airflow.db"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process is left with one at the end."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)

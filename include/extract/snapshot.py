@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import shutil
 import statistics
 import tempfile
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 PIPELINE = "twitch_streams_pipeline"
 
 TEMPORARY = "twitch-bi-extract-"
-IN_USE = "in-use"
+IN_USE = ".in-use"
 
 COMPARED = 24
 """A snapshot is small by the measure of this many before it: a day."""
@@ -134,13 +135,22 @@ def commit(reader: Reader, raw: RawFolder) -> str | None:
 
 @contextmanager
 def pipelines_folder() -> Iterator[str]:
-    """A temporary folder; those of extractions that died, each with a whole snapshot in it, are removed before."""
-    for mark in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*/{IN_USE}"):
+    """A temporary folder; those of extractions that died, each with a whole snapshot in it, are removed before.
+
+    Its mark lies beside it, from before it is made until after it is removed: no kill leaves one without.
+    """
+    temporary = Path(tempfile.gettempdir())
+    for mark in temporary.glob(f"{TEMPORARY}*{IN_USE}"):
         with abandoned(mark) as is_abandoned:
             if is_abandoned:
-                shutil.rmtree(mark.parent, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder, held(Path(folder) / IN_USE):
-        yield folder
+                shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
+    folder = temporary / f"{TEMPORARY}{secrets.token_hex(8)}"
+    with held(folder.with_suffix(IN_USE)):
+        folder.mkdir(mode=0o700)
+        try:
+            yield str(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def suspicions(rows: int, recent: Sequence[int]) -> list[str]:

@@ -79,7 +79,7 @@ def test_all_of_history_goes_on_where_it_was_stopped(machine: Machine, warehouse
 def test_days_without_raw_are_named_and_a_failure_is_an_error(
     machine: Machine, warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    next((warehouse.raw / "twitch_streams").glob("*.parquet")).unlink()
+    min((warehouse.raw / "twitch_streams").glob("*.parquet")).unlink()
     output = tmp_path / "reload.log"
     reload = machine.start("reload", "ALL=1", output=output)
     wait_until(lambda: re.search(r"dbt.stg_streams +running", output.read_text()))
