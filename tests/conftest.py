@@ -13,6 +13,8 @@ import pytest
 
 from include.settings import ROOT
 
+pytest.register_assert_rewrite("states")
+
 # Before anything imports Airflow, which reads them once and makes its home at once.
 _HOME = tempfile.mkdtemp(prefix="airflow-tests-")
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "COSMOS", "DBT_"))]:

@@ -8,8 +8,6 @@ import pytest
 from campaign import IS_WHOLE, SEED
 from warehouse import Warehouse
 
-pytest.register_assert_rewrite("states")
-
 
 def pytest_report_header() -> str:
     return f"faults: {'all' if IS_WHOLE else 'a sample'} (FAULTS=all), FAULT_SEED={SEED}"

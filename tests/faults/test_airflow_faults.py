@@ -19,6 +19,9 @@ from warehouse import Warehouse
 
 from include.settings import ROOT
 
+# Minutes each, most of them spent on waiting until Airflow notices.
+pytestmark = whole_campaign_only
+
 HOURLY = "twitch_streams"
 # So that Airflow misses a lost task within seconds, and not minutes.
 WATCHFUL = {
@@ -78,7 +81,10 @@ def processes_of(up: Up, task_instance: dict[str, Any]) -> tuple[list[psutil.Pro
     """(the executor's worker, the task's own process) that run a task instance."""
     found: tuple[list[psutil.Process], list[psutil.Process]] = ([], [])
     for process in up.process.children(recursive=True):
-        command = " ".join(process.cmdline())
+        try:
+            command = " ".join(process.cmdline())
+        except psutil.Error:  # it has just ended
+            continue
         if task_instance["id"] in command:
             found["LocalExecutor" not in command].append(process)
     return found
@@ -89,7 +95,7 @@ def wait_for_end(up: Up, run_id: str) -> str:
     return str(run["state"])
 
 
-@pytest.mark.parametrize("victim", ["task", pytest.param("worker", marks=whole_campaign_only)])
+@pytest.mark.parametrize("victim", ["task", "worker"])
 def test_a_lost_task_is_tried_again(up: Up, warehouse: Warehouse, victim: str) -> None:
     with held(warehouse):
         run_id = up.api.start(HOURLY)
@@ -116,7 +122,6 @@ def test_a_task_cleared_by_hand_gives_the_same(up: Up, warehouse: Warehouse) -> 
     assert sorted((warehouse.raw / "twitch_streams").iterdir()) == files
 
 
-@whole_campaign_only
 def test_a_run_marked_failed_and_run_again(up: Up, warehouse: Warehouse) -> None:
     with held(warehouse):
         run_id = up.api.start(HOURLY)
@@ -128,7 +133,6 @@ def test_a_run_marked_failed_and_run_again(up: Up, warehouse: Warehouse) -> None
     assert warehouse.published() == warehouse.oracle()
 
 
-@whole_campaign_only
 def test_two_schedulers(up: Up, machine: Machine, warehouse: Warehouse) -> None:
     second = subprocess.Popen(
         ["bin/airflow", "scheduler", "--skip-serve-logs"],
@@ -154,7 +158,6 @@ def test_two_schedulers(up: Up, machine: Machine, warehouse: Warehouse) -> None:
     assert warehouse.published() == warehouse.oracle()
 
 
-@whole_campaign_only
 def test_a_killed_scheduler_is_told_and_the_run_is_ended_by_the_next_start(
     machine: Machine, up: Up, warehouse: Warehouse, tmp_path: Path
 ) -> None:

@@ -80,9 +80,9 @@ SCENARIOS = {
 }
 
 SAMPLE = {
-    "at a statement": {"first": 1, "hourly": 1, "full": 1},
-    "within a statement": {"hourly": 1, "reload": 1, "late": 1},
-    "at a file operation": {"first": 2, "remove": 1},
+    "at a statement": {"first": 1, "hourly": 1},
+    "within a statement": {"hourly": 1, "late": 1},
+    "at a file operation": {"first": 1, "hourly": 1},
 }
 WHOLE = {kind: dict.fromkeys(SCENARIOS, 12) for kind in SAMPLE}
 
