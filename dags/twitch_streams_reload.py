@@ -31,7 +31,8 @@ file leaves, and rewrite that day of `fact_streams.parquet` alone. Twitch is not
   reloads all but the newest, one dbt invocation each; the models show the newest.
 
 A day of which raw holds nothing any more keeps its facts unless `remove_empty_days` is chosen. Any task may be killed
-and cleared. The hourly DAG goes on: whoever needs the database waits for it in the pool `duckdb`, the hourly DAG first.
+and cleared. The hourly DAG goes on: whoever needs the database waits for it in the pool `duckdb`, the run of this hour
+before all others.
 """,
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     start_date=datetime.combine(START_DATE or datetime(2024, 1, 1, tzinfo=UTC), time.min, UTC),

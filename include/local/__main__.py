@@ -24,6 +24,7 @@ from include.local.summary import summary
 
 DAG_ID = "twitch_streams"
 DEMO_STREAMS = 5_000
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, the terminal was closed
 
 
 class Stop(Exception):
@@ -45,12 +46,12 @@ def main() -> int:
     airflow.add_argument("arguments", nargs=argparse.REMAINDER)
     airflow.set_defaults(do=airflow_command)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, stop)  # the terminal was closed
+    for number in SIGNALS:
+        signal.signal(number, stop)
     try:
         code: int = arguments.do(arguments)
         return code
-    except (KeyboardInterrupt, Stop):
+    except Stop:
         print("Stopped.")
         return 130
     except (ServiceError, settings.SettingsError, home.AlreadyRunningError, RuntimeError) as error:
@@ -61,7 +62,9 @@ def main() -> int:
 
 
 def stop(*_: object) -> None:
-    """Makes a SIGTERM end the program the way Ctrl-C does: through every clean-up."""
+    """Ends the program through every clean-up, which no further signal cuts short: `make` passes each on once more."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise Stop
 
 

@@ -74,7 +74,10 @@ def follow_run(api: Api, run_id: str, tell: Tell) -> list[str]:
 
 
 def begun_backfill(api: Api, days: list[date], tell: Tell) -> Json | None:
-    """An interrupted backfill of the same days; another one ends first, since Airflow takes one of a DAG at a time.
+    """An interrupted backfill of the same days, or none once no other one is active: Airflow takes one at a time.
+
+    Airflow takes a backfill for active until it looks again, half a minute after its last run has ended: what has no
+    run to go on with is waited for.
 
     Raises:
         RuntimeError: it is paused, and so will not end.
@@ -88,12 +91,13 @@ def begun_backfill(api: Api, days: list[date], tell: Tell) -> Json | None:
         first, last = active["from_date"][:10], active["to_date"][:10]
         if active["is_paused"]:
             raise RuntimeError(f"the backfill {first} to {last} is paused: let it go on, or cancel it, in the web UI.")
+        is_same = (first, last) == (str(days[0]), str(days[-1]))
+        if is_same and any(run["state"] not in FINISHED for run in runs_of(api, active, days)):
+            tell(f"going on with the backfill {first} to {last}, which has not ended")
+            return active
         if not told:
+            tell(f"waiting until Airflow is done with the backfill {first} to {last}")
             told = True
-            if (first, last) == (str(days[0]), str(days[-1])):
-                tell(f"going on with the backfill {first} to {last}, which has not ended")
-                return active
-            tell(f"waiting for the backfill {first} to {last}, which has not ended")
         time.sleep(2)
 
 

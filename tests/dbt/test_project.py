@@ -13,11 +13,11 @@ from include.settings import DBT_PROJECT
 
 def test_unit_tests_pass_and_docs_are_complete(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    done = warehouse.dbt("build")
+    done = warehouse.dbt("build", DBT_WRITE_JSON="true")
     assert done.returncode == 0, done.stdout
     unit_tests = [name for name in warehouse.run_results() if "::" not in name]
     assert unit_tests
-    done = warehouse.dbt("docs", "generate")
+    done = warehouse.dbt("docs", "generate", DBT_WRITE_JSON="true")
     assert done.returncode == 0, done.stdout
 
     target = warehouse.scratch / "target"
@@ -36,7 +36,7 @@ def test_unit_tests_pass_and_docs_are_complete(warehouse: Warehouse) -> None:
 
 
 def test_every_sql_model_has_an_enforced_contract_and_unit_tests(warehouse: Warehouse) -> None:
-    done = warehouse.dbt("parse")
+    done = warehouse.dbt("parse", DBT_WRITE_JSON="true")
     assert done.returncode == 0, done.stdout
     manifest = json.loads((warehouse.scratch / "target" / "manifest.json").read_text())
     tested = {node["model"] for node in manifest["unit_tests"].values()}

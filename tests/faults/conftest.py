@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import campaign
 import pytest
@@ -21,9 +20,6 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     """One for all tests of a file: dbt parses the whole project again when its profile names another database."""
-    with pytest.MonkeyPatch.context() as patch:
-        # A fifth of a run's time, for files that nobody reads here.
-        patch.setenv("DBT_WRITE_JSON", "false")
-        yield Warehouse(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("dbt"))
+    return Warehouse(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("dbt"))

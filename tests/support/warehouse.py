@@ -94,7 +94,9 @@ class Warehouse:
         return [*arguments, *(f"--{name}={folder}" for name, folder in folders.items())]
 
     def environment(self, cwd: Path = ROOT, **environ: str) -> dict[str, str]:
-        return {**os.environ, "DATA_DIR": str(self.data_dir), "PWD": str(cwd), **environ}
+        # A fifth of a run's time goes into the JSON that dbt writes about it.
+        quick = {"DBT_WRITE_JSON": "false"}
+        return {**os.environ, **quick, "DATA_DIR": str(self.data_dir), "PWD": str(cwd), **environ}
 
     def build(self, *arguments: str, cwd: Path = ROOT, **environ: str) -> str:
         """`dbt build` without the unit tests, which need no data; fails the test if it fails. Returns its output."""

@@ -222,8 +222,8 @@ where ledger.file_name = counts.file_name
 
 
 {#
-  What a day of facts is made of: its snapshots, and when each was last deduplicated. A day is left alone while some of its files
-  have no rows in the working set: it can only be written as a whole.
+  What a day of facts is made of: its snapshots, and when each was last deduplicated. A day is left alone while some of
+  its files have no rows in the working set: it can only be written as a whole.
 #}
 {% macro snapshots_by_day() %}
 select
