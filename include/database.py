@@ -60,3 +60,24 @@ def connect(
                 tell(f"{path} is open elsewhere; waiting up to {timeout:.0f} s for it. DuckDB says: {error}")
                 told = True
         time.sleep(1)
+
+
+def memory_limit(wanted: str) -> str:
+    """The limit to give DuckDB: the one that is wanted, but no more than half of what machine and container have.
+
+    Args:
+        wanted: a size in DuckDB's words, such as "600MB".
+
+    Raises:
+        ValueError: no such size.
+    """
+    with duckdb.connect() as connection:
+        sizes = {}
+        for limit in (wanted, "50%"):  # of what DuckDB finds, which knows what a container may take
+            try:
+                connection.execute(f"set memory_limit = '{limit.replace(chr(39), '')}'")
+            except duckdb.Error:
+                raise ValueError(f"{limit} is no size of memory: write it like 600MB or 2GB.") from None
+            query = "select parse_formatted_bytes(current_setting('memory_limit'))"
+            sizes[limit] = connection.execute(query).fetchall()[0][0]
+        return min(sizes, key=lambda limit: sizes[limit])

@@ -90,16 +90,16 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         SettingsError: `PORT` is no port, a ping URL no URL, `START_DATE` no day, or dbt could not open `DATA_DIR`.
     """
     if environ is None:
-        # Secrets may hold a dollar sign, so nothing is interpolated.
-        environ = {**dotenv_values(ROOT / ".env", interpolate=False), **os.environ}  # type: ignore[dict-item]
+        environ = _environ()
 
     def value(name: str) -> str | None:
         return (environ.get(name) or "").strip() or None
 
     data_dir = (ROOT / (value("DATA_DIR") or "data")).resolve()
-    if not set("#?*[").isdisjoint(str(data_dir)):
+    if not set("#?*[=").isdisjoint(str(data_dir)):
         raise SettingsError(
-            f"DATA_DIR={data_dir} holds one of # ? * [ which dbt or DuckDB take for a URL or a pattern: rename it."
+            f"DATA_DIR={data_dir} holds one of # ? * [ = which dbt, DuckDB or readers of the facts take for a URL, a "
+            "pattern or a partition: rename it."
         )
     for name in ("HEALTHCHECK_URL", "HEALTHCHECK_RELOAD_URL"):
         parts = urlsplit(value(name) or "https://host/path")
@@ -125,3 +125,16 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         airflow_home=(ROOT / (value("LOCAL_AIRFLOW_HOME") or ".airflow")).resolve(),
         port=int(port),
     )
+
+
+def duckdb_memory_limit(environ: Mapping[str, str] | None = None) -> str:
+    """How much memory DuckDB may take for its buffers in a dbt run, in DuckDB's words; the process itself comes on top.
+
+    Apart from `load`, since dbt by hand should not mind variables that it has no use for.
+    """
+    return ((_environ() if environ is None else environ).get("DUCKDB_MEMORY_LIMIT") or "").strip() or "600MB"
+
+
+def _environ() -> Mapping[str, str]:
+    # Secrets may hold a dollar sign, so nothing is interpolated.
+    return {**dotenv_values(ROOT / ".env", interpolate=False), **os.environ}  # type: ignore[dict-item]

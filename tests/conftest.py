@@ -33,7 +33,15 @@ os.environ.update(
 # Started in the background, a shell's children ignore Ctrl-C for good; those of a process that handles it do not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Set and empty, so that neither the shell's values nor those of a developer's .env reach a test.
-for _name in ("CLIENT_ID", "CLIENT_SECRET", "HEALTHCHECK_URL", "HEALTHCHECK_RELOAD_URL", "START_DATE", "DATA_DIR"):
+for _name in (
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "HEALTHCHECK_URL",
+    "HEALTHCHECK_RELOAD_URL",
+    "START_DATE",
+    "DATA_DIR",
+    "DUCKDB_MEMORY_LIMIT",
+):
     os.environ[_name] = ""
 
 

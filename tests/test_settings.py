@@ -28,6 +28,7 @@ def test_values_are_typed_and_blank_ones_are_unset() -> None:
         ("PORT", "http", "PORT=http is not a port"),
         ("PORT", "70000", "PORT=70000 is not a port"),
         ("DATA_DIR", "/data#1", "DATA_DIR=/data#1 holds one of # "),
+        ("DATA_DIR", "/mnt/user_id=5", "DATA_DIR=/mnt/user_id=5 holds one of # "),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str, message: str) -> None:

@@ -19,9 +19,9 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.exceptions import DbtRuntimeError
 
-from include.database import DatabaseBusyError, connect
+from include.database import DatabaseBusyError, connect, memory_limit
 from include.files import sync
-from include.settings import RAW_DATASET
+from include.settings import RAW_DATASET, duckdb_memory_limit
 
 logger = AdapterLogger("DuckDB")
 
@@ -34,10 +34,16 @@ class Plugin(BasePlugin):
         database = Path(creds.path).resolve()
         check_data_dir(database.parent)
         try:
+            config["memory_limit"] = memory_limit(duckdb_memory_limit())
+        except ValueError as error:
+            raise DbtRuntimeError(f"DUCKDB_MEMORY_LIMIT: {error}") from None
+        try:
             # Kept open until dbt has opened it, too, so that no other process gets in between.
             self.first = connect(database, config=config, tell=logger.warning)
         except DatabaseBusyError as error:
             raise DbtRuntimeError(str(error)) from None
+        # What a killed run had moved out of memory; the lock is ours now, so nobody else uses it.
+        remove_folder(f"{database}.tmp")
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Registers the file operations, declared with side effects so that no call is folded away."""
@@ -65,10 +71,11 @@ class Plugin(BasePlugin):
 
 
 def check_data_dir(folder: Path) -> None:
-    """Raises DbtRuntimeError if the data folder is missing, cannot be written, or would be read as a pattern."""
-    if not set("*?[").isdisjoint(str(folder)):
+    """Raises DbtRuntimeError if the data folder is missing, cannot be written, or has a name that readers misread."""
+    if not set("*?[=").isdisjoint(str(folder)):
         raise DbtRuntimeError(
-            f"The data folder {folder} holds one of * ? [ which DuckDB reads as a pattern. Rename it."
+            f"The data folder {folder} holds one of * ? [ = which DuckDB, or a reader of the facts, takes for a "
+            "pattern or a partition. Rename it."
         )
     if not folder.is_dir():
         raise DbtRuntimeError(f"The data folder {folder} does not exist. Create it, or set DATA_DIR to the right one.")

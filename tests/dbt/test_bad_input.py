@@ -41,6 +41,21 @@ def test_a_missing_data_folder_is_named(warehouse: Warehouse) -> None:
     assert f"The data folder {warehouse.data_dir} does not exist. Create it, or set DATA_DIR" in done.stdout
 
 
+def test_a_data_folder_that_readers_would_misread_is_refused(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "user_id=5", tmp_path / "dbt")
+    warehouse.data_dir.mkdir()
+    done = warehouse.dbt("build")
+    assert done.returncode == 2
+    assert "user_id=5 holds one of" in done.stdout and "Rename it." in done.stdout
+
+
+def test_a_wrong_memory_limit_is_named(warehouse: Warehouse) -> None:
+    done = warehouse.dbt("build", DUCKDB_MEMORY_LIMIT="lots")
+    assert done.returncode == 2
+    assert "DUCKDB_MEMORY_LIMIT: lots is no size of memory: write it like 600MB or 2GB." in done.stdout
+    assert not (warehouse.data_dir / "prod.duckdb").exists()
+
+
 def test_a_relative_data_dir_is_taken_from_where_dbt_was_started(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.build(DATA_DIR=warehouse.data_dir.name, cwd=warehouse.data_dir.parent)

@@ -89,9 +89,11 @@ def test_an_archived_day_keeps_its_facts_through_reloads_and_late_files(
         file.unlink()
     window = {"reload_start": "2025-01-01", "reload_end": "2025-01-02"}
     if full_refresh:
-        warehouse.build("--full-refresh", "--vars", json.dumps(KEEP))
+        output = warehouse.build("--full-refresh", "--vars", json.dumps(KEEP))
     else:
-        build(warehouse, **window)
+        output = build(warehouse, **window)
+    assert "Raw holds nothing of 2025-01-01 any more: its facts stay as they are." in output
+    assert output.count("Raw holds nothing") == 1
     assert warehouse.published() == before
     warehouse.add_file("2025-01-01T13:00:00", streams(13))
     build(warehouse)
@@ -107,6 +109,6 @@ def test_a_full_refresh_keeps_the_facts_of_a_kept_day_without_raw(warehouse: War
     warehouse.build()
     before = warehouse.published()
     gone.unlink()
-    warehouse.build("--full-refresh")
-    warehouse.build()
+    assert "Raw holds nothing of 2025-01-08 any more" in warehouse.build("--full-refresh")
+    assert "Raw holds nothing" not in warehouse.build()
     assert warehouse.published() == before

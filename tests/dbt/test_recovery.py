@@ -110,6 +110,15 @@ def test_reports_of_the_first_pipeline_are_readable_before_any_raw_file_is(wareh
     ]
 
 
+def test_what_a_killed_run_had_moved_out_of_memory_is_removed(warehouse: Warehouse) -> None:
+    """Large runs only have it; DuckDB itself leaves the folder, and the files for as long as it needs none."""
+    spilled = warehouse.data_dir / "prod.duckdb.tmp"
+    spilled.mkdir()
+    (spilled / "duckdb_temp_1_0_storage_DEFAULT-0.tmp").write_bytes(bytes(1000))
+    warehouse.build()
+    assert not spilled.exists()
+
+
 def test_docs_and_tests_work_before_the_first_build(warehouse: Warehouse) -> None:
     for command in (["docs", "generate"], ["parse"]):
         done = warehouse.dbt(*command)

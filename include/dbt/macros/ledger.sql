@@ -36,24 +36,6 @@ create table if not exists {{ source('ledger', 'model_starts') }} (
 
 
 {#
-  Tables that dbt drops at the end of a model, which a killed run did not reach. dbt names each batch of a Python model
-  anew, so the next run would not replace it. Nobody else's are among them: this run holds the database alone.
-#}
-{% macro drop_leftovers() %}
-{%- if execute -%}
-  {%- set leftovers -%}
-    select format('"{}"."{}"', schema_name, table_name)
-    from duckdb_tables()
-    where not temporary and regexp_matches(table_name, '__dbt_(tmp|backup)[0-9]*$')
-  {%- endset -%}
-  {%- for row in run_query(leftovers).rows -%}
-drop table {{ row[0] }};
-  {% endfor -%}
-{%- endif -%}
-{% endmacro %}
-
-
-{#
   Before each model: when it last began. What came after that may lie between two models of another run, which is no
   error yet; what came before it and is not done by now is one. A reload stages its own days alone, and so says nothing
   of the others.
@@ -136,11 +118,17 @@ where
 {%- endmacro %}
 
 
-{# The files whose staged rows the batch replaces: those it read, and those that a reload no longer found. #}
+{# The files whose staged rows this run replaces: those it read, and those that a reload no longer found. #}
 {% macro files_of_this_batch() %}
-select file_name from stg_streams__files
-union
-select ledger.file_name from {{ source('ledger', 'raw_files') }} as ledger where {{ is_reloaded('ledger') }}
+select
+  file_name,
+  any_value(nb_rows) as nb_rows
+from (
+  select file_name, nb_rows from stg_streams__files
+  union all
+  select ledger.file_name, null from {{ source('ledger', 'raw_files') }} as ledger where {{ is_reloaded('ledger') }}
+)
+group by file_name
 {% endmacro %}
 
 
@@ -190,9 +178,37 @@ where
 {% endmacro %}
 
 
+{#
+  After stg_streams: days whose raw files were to be read again and are all gone. Their facts stay, and a person should
+  know that a changed rule did not reach them.
+#}
+{% macro name_days_without_raw() %}
+{%- if execute and not is_true(var('remove_empty_days')) and (reload_window() is not none or should_full_refresh()) -%}
+  {%- set days -%}
+    select distinct cast(file_name_date as varchar)
+    from {{ source('ledger', 'raw_files') }}
+    where
+      {{ 'true' if should_full_refresh() else in_reload_window('file_name_datetime') }}
+      and file_name_date not in (
+        select cast(file_name_datetime as date) from {{ source('raw', 'committed_files') }}
+      )
+    order by all
+  {%- endset -%}
+  {%- for row in run_query(days).rows -%}
+    {%- do exceptions.warn(
+      "Raw holds nothing of " ~ row[0] ~ " any more: its facts stay as they are. To remove them, reload the day with "
+      ~ "the var remove_empty_days.") -%}
+  {%- endfor -%}
+{%- endif -%}
+select 'days without raw are named'
+{% endmacro %}
+
+
 {# Files whose staged import is not the one that int_streams holds; on a full refresh, all that staging holds. #}
 {% macro files_to_deduplicate() %}
-select file_name
+select
+  file_name,
+  nb_rows
 from {{ source('ledger', 'raw_files') }}
 where
   log_import_date is distinct from int_import_date
@@ -200,8 +216,8 @@ where
 {% endmacro %}
 
 
-{# After int_streams: which import of each file it holds, and what it left out. #}
-{% macro record_deduplicated_files() %}
+{# After a batch of int_streams: which import of each of its files it holds, and what it left out. #}
+{% macro record_deduplicated_files(names) %}
 update {{ source('ledger', 'raw_files') }} as ledger
 set
   int_import_date = ledger.log_import_date,
@@ -213,8 +229,8 @@ from (
     files.file_name,
     count(staged.file_name) filter (where not {{ counts('staged') }}) as nb_left_out,
     count(distinct staged.id) filter (where {{ counts('staged') }}) as nb_streams
-  from ({{ files_to_deduplicate() }}) as files
-  left join {{ ref('stg_streams') }} as staged using (file_name)
+  from (select unnest([{{ names }}]) as file_name) as files
+  left join (select * from {{ ref('stg_streams') }} where file_name in ({{ names }})) as staged using (file_name)
   group by files.file_name
 ) as counts
 where ledger.file_name = counts.file_name

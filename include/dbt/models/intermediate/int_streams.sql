@@ -1,17 +1,5 @@
 with
 
-changed_files as (
-    {{ files_to_deduplicate() }}
-),
-
-staged as (
-    select stg_streams.*
-    from {{ ref('stg_streams') }} as stg_streams
-    {% if is_incremental() %}
-        inner join changed_files using (file_name)
-    {% endif %}
-),
-
 typed as (
     select
         -- keys
@@ -36,7 +24,7 @@ typed as (
         log_import_date,
 
         file_row_number
-    from staged
+    from {{ ref('stg_streams') }}
     where {{ counts() }}
 )
 

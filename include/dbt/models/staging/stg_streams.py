@@ -1,8 +1,11 @@
 """Loads the raw files that `find_files_to_stage` names: new ones, and in a reload all of its window.
 
-DuckDB reads the Parquet itself, so no row passes through Python. A file that cannot be read takes nothing with it:
-its insert fails alone, the ledger keeps the reason, the next run tries again.
+DuckDB reads the Parquet itself, so no row passes through Python. Each file is read twice, first to see whether it can
+be: one that cannot takes nothing with it, the ledger keeps the reason, the next run tries again. The rows themselves
+go from all files at once straight into the table.
 """
+
+import json
 
 import duckdb
 from dbt.adapters.events.logging import AdapterLogger
@@ -27,12 +30,8 @@ RAW_COLUMNS = {
     "fetched_at": "timestamp",
     "file_row_number": "bigint",
 }
-FILE_COLUMNS = {
-    "file_name": "varchar",
-    "file_name_datetime": "timestamp",
-    "log_import_date": "timestamp",
-}
 REQUIRED = {"id", "user_id", "game_id", "viewer_count"}
+PARQUET = "read_parquet($paths, file_row_number = true, filename = 'stg_streams__path')"
 # DuckDB would read other files as well, which the name matches as a pattern. A backslash also stands for what is not
 # UTF-8 (list_files).
 NOT_IN_NAMES = set("*?[\\")
@@ -49,47 +48,40 @@ def model(dbt, session):
             "is DATA_DIR right? Nothing was changed. To start afresh on purpose, remove prod.duckdb."
         )
 
-    columns = ", ".join(f"{name} {type_}" for name, type_ in {**RAW_COLUMNS, **FILE_COLUMNS}.items())
-    session.execute(f"create or replace temp table stg_streams__rows ({columns})")
     session.execute(
-        "create or replace temp table stg_streams__files (file_name varchar, file_name_datetime timestamp, "
-        "log_import_date timestamp, nb_rows bigint, error varchar)"
+        "create or replace temp table stg_streams__files (file_name varchar, path varchar, "
+        "file_name_datetime timestamp, log_import_date timestamp, columns varchar, nb_rows bigint, error varchar)"
     )
-    loaded_days, failed_days = set(), {}
+    readable_days, failed_days = set(), {}
     files = session.execute(
         "select * from stg_streams__to_read order by is_wanted desc, file_name_datetime, file_name"
     ).fetchall()
     for name, path, taken_at, day, is_wanted, day_loses_files, obstacle in files:
-        is_needed = is_wanted or day_loses_files or day in loaded_days
+        is_needed = is_wanted or day_loses_files or day in readable_days
         if not is_needed or (day in failed_days and not is_wanted):
             continue  # nothing new can be read of its day, or not all of the day
-        nb_rows, error = (None, obstacle) if obstacle else load_file(session, name, path, taken_at)
+        columns, nb_rows, error = (None, None, obstacle) if obstacle else check_file(session, name, path)
         if error and (obstacle or not is_wanted):
             failed_days[day] = error if obstacle else f"{name}: {error}"
         elif not error:
-            loaded_days.add(day)
+            readable_days.add(day)
         session.execute(
-            "insert into stg_streams__files values (?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?)",
-            [name, taken_at, error, nb_rows, error],
+            "insert into stg_streams__files "
+            "values (?, ?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?, ?)",
+            [name, path, taken_at, error, columns, nb_rows, error],
         )
     for day, reason in failed_days.items():
         leave_day_alone(session, day, reason)
     for name, error in session.execute("select file_name, error from stg_streams__files").fetchall():
         if error:
             logger.warning(f"{name} is set aside: {error} (tried again in each run)")
-    # One import time a file, the same in the ledger and on its rows: later models compare the two.
-    return session.sql(
-        "select rows.* replace (files.log_import_date as log_import_date) "
-        "from stg_streams__rows as rows inner join stg_streams__files as files using (file_name) "
-        "where files.error is null"
-    )
+    return rows_of_files(session)
 
 
 def leave_day_alone(session, day, reason):
     """Takes a day out of the batch: it has left the working set, and what its facts count cannot all be read."""
     logger.warning(f"The facts of {day} stay as they are: {reason}")
     names = "(select file_name from stg_streams__to_read where file_name_date = ? and {})"
-    session.execute(f"delete from stg_streams__rows where file_name in {names.format('true')}", [day])
     session.execute(f"delete from stg_streams__files where file_name in {names.format('not is_wanted')}", [day])
     session.execute(
         "update stg_streams__files set log_import_date = null, nb_rows = null, error = ? "
@@ -102,28 +94,52 @@ def leave_day_alone(session, day, reason):
     )
 
 
-def load_file(session, name, path, taken_at):
-    """Appends one raw file to the batch; returns (rows, None), or (None, the reason) if it cannot be read."""
+def check_file(session, name, path):
+    """Reads one raw file to its end; returns (its columns, rows, None), or (None, None, why it cannot be read)."""
     try:
         if not NOT_IN_NAMES.isdisjoint(name):
             raise ValueError("its name is not UTF-8, or holds one of * ? [ \\ which DuckDB reads as a pattern")
-        present = {
-            row[0]
-            for row in session.execute(
-                "describe select * from read_parquet(?, file_row_number = true)", [path]
-            ).fetchall()
+        # Files are read together if they are alike, types and all: DuckDB would cast all to the types of the first.
+        columns = {
+            row[0]: row[1] for row in session.execute(f"describe select * from {PARQUET}", {"paths": [path]}).fetchall()
         }
-        missing = sorted(REQUIRED - present)
+        missing = sorted(REQUIRED - columns.keys())
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
-        select = ", ".join(
-            f"cast({column if column in present else 'null'} as {type_}) as {column}"
-            for column, type_ in RAW_COLUMNS.items()
-        )
-        inserted = session.execute(  # column names are ours, values are bound
-            f"insert into stg_streams__rows select {select}, ?, ?, null from read_parquet(?, file_row_number = true)",
-            [name, taken_at, path],
-        ).fetchall()
+        # The hash makes DuckDB decode and cast each value, where a count would read the footer alone.
+        nb_rows, _ = session.execute(
+            f"select count(*), bit_xor(hash({', '.join(values(columns).values())})) from {PARQUET}", {"paths": [path]}
+        ).fetchall()[0]
     except (duckdb.Error, ValueError) as error:
-        return None, f"{str(error).splitlines()[0]}; to be rid of it, move {path} away"
-    return inserted[0][0], None
+        return None, None, f"{str(error).splitlines()[0]}; to be rid of it, move {path} away"
+    return json.dumps(columns), nb_rows, None
+
+
+def rows_of_files(session):
+    """The rows of all files that can be read, as a query that runs when it is asked for its rows."""
+    files = "stg_streams__files where error is null"
+    queries = []
+    for columns, paths in session.execute(f"select columns, list(path) from {files} group by columns").fetchall():
+        # A relation with parameters would run at once, and its rows be kept in memory.
+        paths_variable = f"stg_streams__paths_{len(queries)}"
+        session.execute(f"set variable {paths_variable} = ?", [paths])
+        queries.append(
+            f"select {select_list(values(json.loads(columns)))}, stg_streams__path "
+            f"from {PARQUET.replace('$paths', f'getvariable({paths_variable!r})')}"
+        )
+    # Without any file, there are columns all the same.
+    queries.append(f"select {select_list(values([]))}, null as stg_streams__path where false")
+    return session.sql(
+        "select rows.* exclude (stg_streams__path), file_name, file_name_datetime, log_import_date "
+        f"from ({' union all '.join(queries)}) as rows "
+        f"inner join (select * from {files}) as files on rows.stg_streams__path = files.path"
+    )
+
+
+def values(columns):
+    """For each column of the model, the expression that gives it for a file with these columns."""
+    return {name: f"cast({name if name in columns else 'null'} as {type_})" for name, type_ in RAW_COLUMNS.items()}
+
+
+def select_list(expressions):
+    return ", ".join(f"{expression} as {name}" for name, expression in expressions.items())
