@@ -46,7 +46,7 @@ def environment(port: int) -> dict[str, str]:
         "CORE__DAGS_FOLDER": str(settings.ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(settings.ROOT / "plugins"),
         "CORE__LOAD_EXAMPLES": "False",
-        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__EXECUTOR": "include.executor.PreloadingExecutor",
         "CORE__PARALLELISM": "4",
         # A reload of all of history is one mapped task, a day each: 27 years.
         "CORE__MAX_MAP_LENGTH": "10000",

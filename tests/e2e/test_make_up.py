@@ -26,6 +26,14 @@ def test_all_of_it_listens_on_loopback_alone(up: Up) -> None:
     assert listening == {"127.0.0.1"}
 
 
+def test_the_workers_have_imported_dbt_before_they_get_a_task(up: Up) -> None:
+    workers = [process for process in up.process.children(recursive=True) if "LocalExecutor" in process.cmdline()[0]]
+    assert workers
+    for worker in workers:
+        mapped = " ".join(region.path for region in worker.memory_maps())
+        assert "duckdb" in mapped and "pyarrow" in mapped
+
+
 def test_a_port_in_use_is_named(machine: Machine, up: Up) -> None:
     port = up.url.rsplit(":", 1)[1]
     done = machine.make("up", PORT=port)

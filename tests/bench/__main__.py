@@ -1,0 +1,147 @@
+"""The project's costs, each beside the least that it can be, in one run.
+
+    python tests/bench [--full] [--only hourly reload ...]
+
+Prints the page; the full size also writes it to docs/performance.md, with a plot. The data are made for it, always the
+same, and kept in BENCH_DIR (default: twitch-bi-bench in the temporary folder; the full size takes 40 GB there).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import hourly
+import report
+from airflow_on_top import airflow_on_top
+from extraction import extraction
+from measure import Dbt, Spread
+from reload import rebuild_of_days, reload_of_a_day
+from report import Row
+
+from include.settings import ROOT
+
+Points = list[tuple[int, float, float]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    streams: int
+    history: tuple[int, ...]
+    """Days after which an hour is measured."""
+    snapshots: tuple[int, ...]
+    """Streams a snapshot of the days that are reloaded."""
+    rebuild: int
+    """Days."""
+    runs: int
+
+
+QUICK = Size(20_000, (1, 2), (10_000, 20_000), 2, 2)
+FULL = Size(200_000, (1, 3, 7, 14, 30), (25_000, 50_000, 100_000, 200_000), 7, 3)
+
+
+def main() -> None:
+    """Measures, prints and, in full size, writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    args = parser.parse_args()
+    size = FULL if args.full else QUICK
+    root = Path(os.environ.get("BENCH_DIR") or Path(tempfile.gettempdir()) / "twitch-bi-bench")
+    os.environ.update(DO_NOT_TRACK="1", DBT_SEND_ANONYMOUS_USAGE_STATS="false")
+    rows: list[Row] = []
+    points: dict[str, Points] = {}
+    for name in args.only:
+        folder = root / f"{size.streams}" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        part, points[name] = PARTS[name](folder, size)
+        rows += part
+        print(*(row.markdown() for row in part), sep="\n", flush=True)
+    plot = ROOT / "docs" / "performance.svg" if args.full and args.only == list(PARTS) else None
+    page = report.page(rows, size.streams, size.runs, plot)
+    if plot:
+        report.draw(plot, points["hourly"], points["reload"])
+        (ROOT / "docs" / "performance.md").write_text(page)
+    print(page)
+
+
+def hours(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    rows, points = [], []
+    hourly.forget(folder / "data")
+    for days in size.history:
+        cost = hourly.hourly(folder / "data", Dbt(folder / "data", folder / "dbt"), size.streams, days, size.runs)
+        new, idle = hourly.models(cost.hours), hourly.models(cost.idle)
+        after = f"after {days} day(s)"
+        rows += [
+            Row(f"one more hour, models, {after}", new, "s", wall(cost.floor_day), "(the whole day)", peak(cost.hours)),
+            Row(f"one more hour, whole `dbt build`, {after}", wall(cost.hours), "s"),
+            Row(f"nothing new, models, {after}", idle, "s", None, "", peak(cost.idle)),
+            Row(f"database {after}", Spread.of([cost.database_mib]), "MiB"),
+        ]
+        points.append((days, new.median, peak(cost.hours).median))
+    return rows, points
+
+
+def reloads(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    rows, points = [], []
+    for streams in size.snapshots:
+        place = folder / str(streams)
+        cost = reload_of_a_day(place / "data", Dbt(place / "data", place / "dbt"), streams, size.runs)
+        rows.append(
+            Row(
+                f"reload of a day, 24 x {streams:,}, whole `dbt build`",
+                wall(cost.days),
+                "s",
+                wall(cost.floor),
+                "",
+                peak(cost.days),
+            )
+        )
+        points.append((streams * 24 / 1e6, hourly.models(cost.days).median, peak(cost.days).median))
+    return rows, points
+
+
+def rebuild(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    dbt = Dbt(folder / "data", folder / "dbt")
+    loop, refresh = rebuild_of_days(folder / "data", dbt, size.streams, size.rebuild)
+    days = f"{size.rebuild} days"
+    return [
+        Row(f"rebuild of {days}, one `dbt build` a day, each day", wall(loop), "s", None, "", peak(loop)),
+        Row(f"`dbt build --full-refresh` of {days}", wall([refresh]), "s", None, "", peak([refresh])),
+    ], []
+
+
+def airflow(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        tasks, builds = airflow_on_top(Path(place), size.streams, size.runs)
+    floor = wall(builds)
+    return [
+        Row("the models as tasks, sum of the tasks", Spread.of(t.sum for t in tasks), "s", floor, "(`dbt build`)"),
+        Row("the models as tasks, from first to last", Spread.of(t.span for t in tasks), "s", floor, "(`dbt build`)"),
+    ], []
+
+
+def snapshots(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        ours, parsing = extraction(Path(place), size.streams, size.runs)
+    cpu = [Spread.of(cost.cpu for cost in costs) for costs in (ours, parsing)]
+    return [Row("extraction over HTTP, CPU", cpu[0], "s", cpu[1], "(parsing the JSON)", peak(ours))], []
+
+
+wall, peak = hourly.wall, hourly.peak
+PARTS: dict[str, Callable[[Path, Size], tuple[list[Row], Points]]] = {
+    "hourly": hours,
+    "reload": reloads,
+    "rebuild": rebuild,
+    "airflow": airflow,
+    "extraction": snapshots,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What one more hour costs, and a run with nothing new, after some days of history."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+from history import DAY, make_history
+from measure import Cost, Dbt, Spread, cost_of
+
+from include.extract.raw import RawFolder
+
+FIRST = date(2025, 8, 1)
+FLOOR = str(Path(__file__).with_name("floor.py"))
+
+
+@dataclass(frozen=True)
+class Hourly:
+    """The costs after so many days."""
+
+    days: int
+    hours: list[Cost]
+    idle: list[Cost]
+    database_mib: float
+    floor_file: list[Cost]
+    floor_day: list[Cost]
+
+
+class HeldBack:
+    """The last snapshots of a history, put aside to arrive one by one."""
+
+    def __init__(self, data_dir: Path, count: int) -> None:
+        raw = RawFolder(data_dir)
+        self.aside = data_dir / "aside"
+        self.aside.mkdir(exist_ok=True)
+        for path in self.aside.iterdir():  # of a benchmark that was stopped
+            shutil.move(path, raw.files if path.suffix == ".parquet" else raw.commits)
+        files = sorted(raw.files.glob("*.parquet"))[-count:]
+        loads = [next(raw.commits.glob(f"*__{file.name.split('.')[0]}.jsonl")) for file in files]
+        self.pairs = list(zip(files, loads, strict=True))
+        for path in [*files, *loads]:
+            shutil.move(path, self.aside)
+
+    def arrive(self) -> None:
+        """The next one."""
+        for path in self.pairs.pop(0):
+            shutil.move(self.aside / path.name, path)
+
+
+def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hourly:
+    """Builds up to the last hours of the last day, then hour by hour."""
+    make_history(data_dir, FIRST, days, streams)
+    held_back = HeldBack(data_dir, runs)
+    for day in range(days):
+        window = {"reload_start": str(FIRST + day * DAY), "reload_end": str(FIRST + (day + 1) * DAY)}
+        if not is_built(data_dir, FIRST + day * DAY):
+            dbt.build(**window)
+    hours, idle, floor_file, floor_day = [], [], [], []
+    files = sorted(str(path) for path in RawFolder(data_dir).files.glob("*.parquet"))
+    last_day = files[-(24 - runs) :]
+    dbt.build()
+    for _ in range(runs):
+        age(data_dir)
+        held_back.arrive()
+        hours.append(dbt.build())
+        age(data_dir)
+        idle.append(dbt.build())
+        floor_file.append(cost_of([sys.executable, FLOOR, "file", files[-1]]))
+        floor_day.append(cost_of([sys.executable, FLOOR, "day", *last_day]))
+    size = (data_dir / "prod.duckdb").stat().st_size / 2**20
+    return Hourly(days, hours, idle, size, floor_file, floor_day)
+
+
+def forget(data_dir: Path) -> None:
+    """Leaves raw alone."""
+    (data_dir / "prod.duckdb").unlink(missing_ok=True)
+    shutil.rmtree(data_dir / "fact_streams.parquet", ignore_errors=True)
+
+
+def is_built(data_dir: Path, day: date) -> bool:
+    return (data_dir / "fact_streams.parquet" / f"file_name_date={day}").is_dir()
+
+
+def age(data_dir: Path) -> None:
+    """Puts what was imported and written so far some hours back, as it would be: data tests look at the last two."""
+    with duckdb.connect(str(data_dir / "prod.duckdb")) as database:
+        database.execute(
+            "update stg.raw_files set log_import_date = log_import_date - interval 3 hours, "
+            "int_import_date = int_import_date - interval 3 hours"
+        )
+        database.execute("update dwh.fact_streams__partitions set written_at = written_at - interval 3 hours")
+
+
+def models(costs: list[Cost]) -> Spread:
+    return Spread.of(cost.models for cost in costs)
+
+
+def peak(costs: list[Cost]) -> Spread:
+    return Spread.of(cost.peak for cost in costs)
+
+
+def wall(costs: list[Cost]) -> Spread:
+    return Spread.of(cost.wall for cost in costs)

@@ -1,0 +1,44 @@
+"""What it costs to make days again from raw: one day by its rows, seven days, one by one and in one go."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from history import DAY, make_history
+from hourly import FIRST, FLOOR, forget
+from measure import Cost, Dbt, cost_of
+
+from include.extract.raw import RawFolder
+
+
+@dataclass(frozen=True)
+class Reload:
+    """The costs of reloading one day of 24 snapshots of so many streams."""
+
+    streams: int
+    days: list[Cost]
+    floor: list[Cost]
+
+
+def reload_of_a_day(data_dir: Path, dbt: Dbt, streams: int, runs: int) -> Reload:
+    """Of a day that is there already, as a person does it after a changed rule."""
+    make_history(data_dir, FIRST, 1, streams)
+    files = sorted(str(path) for path in RawFolder(data_dir).files.glob("*.parquet"))[:24]
+    window = {"reload_start": str(FIRST), "reload_end": str(FIRST + DAY)}
+    dbt.build(**window)
+    days, floor = [], []
+    for _ in range(runs):
+        days.append(dbt.build(**window))
+        floor.append(cost_of([sys.executable, FLOOR, "day", *files]))
+    return Reload(streams, days, floor)
+
+
+def rebuild_of_days(data_dir: Path, dbt: Dbt, streams: int, days: int) -> tuple[list[Cost], Cost]:
+    """(each day of a loop over days, as `make reload ALL=1` does it; one `dbt build --full-refresh`)."""
+    make_history(data_dir, FIRST, days, streams)
+    forget(data_dir)
+    starts = [FIRST + day * DAY for day in range(days)]
+    loop = [dbt.build(reload_start=str(start), reload_end=str(start + DAY)) for start in starts]
+    return loop, dbt.build("--full-refresh")
