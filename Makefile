@@ -10,7 +10,7 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test faults soak lint format bench lock clean
+.PHONY: help venv run up reload manifest test faults soak lint audit format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,12 +62,15 @@ lint: $(VENV)/.installed-dev ## All linters and the type checker
 	@$(BIN)/sqlfluff lint include/dbt
 	@$(BIN)/yamllint --strict .
 
+audit: $(VENV)/.installed-dev ## Known vulnerabilities of the pinned packages (asks PyPI)
+	@$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip --progress-spinner off
+
 format: $(VENV)/.installed-dev ## Let ruff format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.installed ## Measure: writing raw files from Arrow against from objects
-	@$(BIN)/python tests/bench/bench_arrow_vs_objects.py
+bench: $(VENV)/.installed-dev $(MANIFEST) ## Measure each cost beside its floor (FULL=1: at full size, into docs/performance.md)
+	@$(BIN)/python tests/bench $(if $(FULL),--full)
 
 lock: ## Compile the requirements from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-strip-extras pyproject.toml -o requirements.txt

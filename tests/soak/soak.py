@@ -44,7 +44,7 @@ def main() -> int:
         home = Path(folder) / "home"
         home.mkdir()
         clock = Path(folder) / "clock"
-        clock.write_text(str(START.timestamp()))
+        set_clock(clock, START)
         machine = Machine(home, Path(folder) / "airflow", Path(folder) / "data")
         config = SimulatorConfig(
             streams=STREAMS, rate_limit=None, fault_rate=0.03, clock=lambda: float(clock.read_text())
@@ -70,7 +70,7 @@ def soak(up: Up, warehouse: Warehouse, clock: Path, chance: random.Random) -> in
     problems: list[str] = []
     for number in range(1, RUNS + 1):
         at = START + timedelta(hours=number)
-        clock.write_text(str(at.timestamp()))
+        set_clock(clock, at)
         happen(number, at, up, warehouse, chance)
         run_id = up.api.start(HOURLY)
         [run] = up.wait_for_runs(HOURLY, 1, seconds=600, wanted=lambda run, id=run_id: run["dag_run_id"] == id)
@@ -90,6 +90,13 @@ def soak(up: Up, warehouse: Warehouse, clock: Path, chance: random.Random) -> in
     problems += grown(memory)
     print(*(problems or ["Equal to the oracle; no process has grown."]), sep="\n")
     return 1 if problems else 0
+
+
+def set_clock(clock: Path, at: datetime) -> None:
+    """In one step, since others read it all the time."""
+    new = clock.with_suffix(".new")
+    new.write_text(str(at.timestamp()))
+    new.replace(clock)
 
 
 def happen(number: int, at: datetime, up: Up, warehouse: Warehouse, chance: random.Random) -> None:
