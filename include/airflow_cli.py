@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 from datetime import UTC, datetime, time
+from time import sleep
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -64,16 +65,36 @@ def create_backfill(args: argparse.Namespace) -> None:
     command = ["backfill", "create", "--dag-id", args.dag_id, "--reprocess-behavior", "completed"]
     command += ["--from-date", args.start_date.isoformat(), "--to-date", args.end_date.isoformat()]
     native = get_parser().parse_args([*command, "--dry-run"] if args.dry_run else command)
-    try:
-        native.func(native)
-    except AirflowException as error:
-        raise SystemExit(f"Error: {error}") from None
-    except OperationalError as error:
-        raise SystemExit(f"Error: Airflow's database did not take it, try again: {error.orig}") from None
+    for pause in (1, 2, 4, None):
+        try:
+            native.func(native)
+            break
+        except AirflowException as error:
+            raise SystemExit(f"Error: {error}") from None
+        except OperationalError as error:
+            # SQLite, when others write, too. Airflow takes back what it had begun, if it can.
+            if pause is None or runs_begun(args.dag_id):
+                raise SystemExit(
+                    f"Error: Airflow's database was busy ({error.orig}); {runs_begun(args.dag_id)} runs were created. "
+                    "When they have ended, run this again for the others."
+                ) from None
+            sleep(pause)
     if not args.dry_run:
         print(
             f"Backfill of {args.dag_id} from {args.start_date} to {args.end_date} created; the web UI shows its runs."
         )
+
+
+def runs_begun(dag_id: str) -> int:
+    """How many runs the Dag's active backfill has."""
+    from airflow.models.backfill import Backfill, BackfillDagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import func, select
+
+    of_active = select(Backfill.id).where(Backfill.dag_id == dag_id, Backfill.completed_at.is_(None))
+    with create_session() as session:
+        query = select(func.count()).where(BackfillDagRun.backfill_id.in_(of_active))
+        return int(session.scalar(query) or 0)
 
 
 def start(text: str) -> datetime:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,3 +87,35 @@ def test_other_internals_cost_the_alias_and_nothing_else(airflow_database: Path,
     assert done.returncode == 0, done.stderr
     assert "There is no `airflow dags backfill`, use `airflow backfill create`" in done.stderr + done.stdout
     assert airflow("dags", "backfill", "twitch_streams", "-s", "2025-01-01", "-e", "2025-01-01", **environ).returncode
+
+
+@pytest.mark.parametrize("seconds", [7, 60])
+def test_a_busy_database_is_waited_for_and_then_named(
+    dags_in_database: None, airflow_database: Path, seconds: float
+) -> None:
+    other = sqlite3.connect(airflow_database, check_same_thread=False)
+    other.execute("begin immediate")
+    release = threading.Timer(seconds, other.rollback)
+    release.start()
+    connection = f"sqlite:///{airflow_database}?timeout=0.2"
+    try:
+        done = airflow(
+            *("dags", "backfill", "twitch_streams", "-s", "2025-08-01T10:00", "-e", "2025-08-01T12:00"),
+            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=connection,
+        )
+    finally:
+        release.cancel()
+        other.rollback()
+        other.close()
+    with sqlite3.connect(airflow_database) as database:
+        query = "select count(*) from dag_run where dag_id = 'twitch_streams' and run_type = 'backfill'"
+        runs = database.execute(query).fetchone()[0]
+    if seconds < 60:
+        assert done.returncode == 0 and runs == 3, done.stderr
+        with sqlite3.connect(airflow_database) as database:
+            database.execute("update backfill set completed_at = datetime()")
+            database.execute("delete from dag_run where dag_id = 'twitch_streams'")
+    else:
+        assert done.returncode == 1 and runs == 0
+        assert "Error: Airflow's database was busy (database is locked); 0 runs were created." in done.stderr
+        assert "Traceback" not in done.stderr

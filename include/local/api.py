@@ -43,7 +43,7 @@ class Api:
         for pause in (1, 2, 4, 8, 0):
             self.check()
             answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=90, **arguments)
-            # What Airflow answers when others write to SQLite at the same time; it has then done nothing.
+            # What Airflow answers when others write to SQLite at the same time.
             if answer.status_code != requests.codes.service_unavailable:
                 break
             time.sleep(pause)

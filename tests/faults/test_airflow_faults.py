@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import psutil
 import pytest
 from campaign import whole_campaign_only
 from machine import Machine, Up, running_up, wait_until
+from pings import PingServer, ping_server
 from warehouse import Warehouse
 
 from include.settings import ROOT
@@ -45,8 +48,14 @@ def warehouse(machine: Machine) -> Warehouse:
 
 
 @pytest.fixture(scope="module")
-def up(machine: Machine) -> Iterator[Up]:
-    with running_up(machine, **WATCHFUL) as up:
+def pings() -> Iterator[PingServer]:
+    with ping_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def up(machine: Machine, pings: PingServer) -> Iterator[Up]:
+    with running_up(machine, HEALTHCHECK_URL=f"{pings.url}/ping-key", **WATCHFUL) as up:
         up.wait_for_runs(HOURLY, 1)
         yield up
 
@@ -122,22 +131,68 @@ def test_a_task_cleared_by_hand_gives_the_same(up: Up, warehouse: Warehouse) -> 
     assert sorted((warehouse.raw / "twitch_streams").iterdir()) == files
 
 
-def test_a_run_marked_failed_and_run_again(up: Up, warehouse: Warehouse) -> None:
+def test_a_run_marked_failed_and_run_again(up: Up, warehouse: Warehouse, pings: PingServer) -> None:
     with held(warehouse):
         run_id = up.api.start(HOURLY)
         wait_for_task(up, run_id, "dbt.stg_streams", "running")
         up.api.call("PATCH", f"/dags/{HOURLY}/dagRuns/{run_id}", json={"state": "failed"})
         assert wait_for_end(up, run_id) == "failed"
+
+    def successes() -> list[bytes]:
+        return [body for path, _, body in pings.pings if path == "/ping-key" and run_id.encode() in body]
+
+    assert not successes()
     up.api.call("POST", f"/dags/{HOURLY}/dagRuns/{run_id}/clear", json={"dry_run": False})
     assert wait_for_end(up, run_id) == "success"
+    wait_until(successes)
+    assert len(successes()) == 1
     assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_dag_paused_for_a_day_and_switched_on_again(up: Up, machine: Machine, warehouse: Warehouse) -> None:
+    """A snapshot of now, and none for the hours that are gone."""
+    up.api.call("PATCH", f"/dags/{HOURLY}", json={"is_paused": True})
+    known = {run["dag_run_id"] for run in up.wait_for_runs(HOURLY, 1)}
+    files = set((warehouse.raw / "twitch_streams").iterdir())
+    put_a_day_back(machine.airflow / "airflow.db")
+    up.api.call("PATCH", f"/dags/{HOURLY}", json={"is_paused": False})
+
+    def is_new(run: dict[str, Any]) -> bool:
+        age = datetime.now(UTC) - datetime.fromisoformat(run["run_after"])
+        return run["run_type"] == "scheduled" and age < timedelta(hours=1, minutes=5)
+
+    up.wait_for_runs(HOURLY, 1, wanted=is_new)
+    runs = [run for run in up.wait_for_runs(HOURLY, 1) if run["run_type"] == "scheduled"]
+    assert {run["state"] for run in runs} == {"success"}
+    # The run that was due next when it was paused may still come, and takes no snapshot.
+    assert len({run["dag_run_id"] for run in runs} - known) <= 3
+    assert len(set((warehouse.raw / "twitch_streams").iterdir()) - files) == 1
+    assert warehouse.published() == warehouse.oracle()
+
+
+def put_a_day_back(metadata: Path) -> None:
+    """What Airflow knows of the hourly DAG after a day's pause: each run, and the one that is due next, a day ago."""
+    database = sqlite3.connect(metadata, timeout=60)  # which does not enforce foreign keys
+    times = {
+        "dag_run": ["logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"],
+        "dag": ["next_dagrun", "next_dagrun_data_interval_start", "next_dagrun_data_interval_end"],
+    }
+    times["dag"].append("next_dagrun_create_after")
+    with database:
+        for table, columns in times.items():
+            shifted = ", ".join(f"{name} = strftime('%Y-%m-%d %H:%M:%S.000000', {name}, '-1 day')" for name in columns)
+            database.execute(f"update {table} set {shifted} where dag_id = ?", [HOURLY])
+        for (table,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
+            if {"dag_id", "run_id"} <= {row[1] for row in database.execute(f"pragma table_info({table})")}:
+                database.execute(f"update {table} set run_id = 'old_' || run_id where dag_id = ?", [HOURLY])
+    database.close()
 
 
 def test_two_schedulers(up: Up, machine: Machine, warehouse: Warehouse) -> None:
     second = subprocess.Popen(
         ["bin/airflow", "scheduler", "--skip-serve-logs"],
         cwd=ROOT,
-        env=machine.environment(**WATCHFUL),
+        env=machine.environment(PORT=up.url.rpartition(":")[2], **WATCHFUL),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
