@@ -15,8 +15,9 @@ def pytest_report_header() -> str:
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
     """Draws the same whenever the test runs with this seed; what a failure prints is how to have it again."""
-    print(f"FAULTS={'all' if IS_WHOLE else ''} FAULT_SEED={SEED} pytest '{request.node.nodeid}'")
-    return campaign.chance(request.node.nodeid)
+    test = request.node.nodeid.partition("@")[0]  # xdist adds the group
+    print(f"FAULTS={'all' if IS_WHOLE else ''} FAULT_SEED={SEED} pytest '{test}'")
+    return campaign.chance(test)
 
 
 @pytest.fixture(scope="module")
