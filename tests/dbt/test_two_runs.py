@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from warehouse import Warehouse, streams
 
@@ -103,6 +105,25 @@ def test_a_loop_over_days_tests_each_day_once_and_the_nightly_run_all(old_day: W
     assert old_day.dbt("build", "--select", TEST, "--vars", vars).returncode == 0
     vars = json.dumps({**KEEP, **day, "tested_hours": "all"})
     assert old_day.dbt("build", "--select", TEST, "--vars", vars).returncode != 0
+
+
+def test_a_key_that_two_rows_have_is_found(old_day: Warehouse) -> None:
+    old_day.query(
+        "insert into int.int_streams from int.int_streams where file_name_date = '2025-01-09'", read_only=False
+    )
+    partition = old_day.facts / "file_name_date=2025-01-09" / "data.parquet"
+    table = pq.ParquetFile(partition).read()
+    pq.write_table(pa.concat_tables([table, table.slice(0, 2)]), partition)
+    day = {"reload_start": "2025-01-09", "reload_end": "2025-01-10"}
+    for asked in (day, {"tested_hours": "all"}):
+        vars = json.dumps({**KEEP, **asked})
+        done = old_day.dbt("test", "--select", "test_name:unique_together", "--vars", vars, "--store-failures")
+        assert done.returncode == 1 and "ERROR=2" in done.stdout, done.stdout
+        audit = old_day.query(
+            "select 'dbt_test__audit.' || table_name from duckdb_tables() "
+            "where schema_name = 'dbt_test__audit' and table_name like 'unique%fact%'"
+        )
+        assert old_day.query(f"select * from {audit[0][0]}") == [("2025-01-09", 2)]
 
 
 def test_what_another_run_is_at_is_no_missing_file(old_day: Warehouse) -> None:

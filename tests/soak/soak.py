@@ -122,7 +122,7 @@ def note_memory(memory: dict[str, list[int]], process: psutil.Process) -> None:
     """Keeps the memory of one process, in MiB, by its id."""
     try:
         name = f"{process.pid} {' '.join(process.cmdline()[-3:])[:60]}"
-        memory.setdefault(name, []).append(process.memory_full_info().uss >> 20)
+        memory.setdefault(name, []).append(process.memory_info().rss >> 20)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         pass
 
