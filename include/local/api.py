@@ -14,6 +14,8 @@ from include.local import home
 FINISHED = {"success", "failed"}
 WAITING = {None, "scheduled", "queued"}
 PAGE = 100
+# Asked twice, they do the same.
+REPEATABLE = {"GET", "PATCH"}
 
 Json = dict[str, Any]
 Tell = Callable[[str], None]
@@ -43,8 +45,9 @@ class Api:
         for pause in (1, 2, 4, 8, 0):
             self.check()
             answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=90, **arguments)
-            # What Airflow answers when others write to SQLite at the same time.
-            if answer.status_code != requests.codes.service_unavailable:
+            # What Airflow answers when others write to SQLite at the same time; where it did not expect that, 500.
+            is_busy = answer.status_code == requests.codes.service_unavailable
+            if not (is_busy or (answer.status_code == requests.codes.server_error and method in REPEATABLE)):
                 break
             time.sleep(pause)
         answer.raise_for_status()

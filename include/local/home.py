@@ -55,8 +55,9 @@ def environment(port: int) -> dict[str, str]:
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords()),
-        # Whoever writes waits for the others, for longer than SQLite's 5 seconds: the machine may be busy.
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder() / 'airflow.db'}?timeout=60",
+        # Whoever writes waits for the others, for longer than SQLite's 5 seconds: the machine may be busy. Not for much
+        # longer: the API server may wait for itself, one request blocking the loop that would end another one.
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder() / 'airflow.db'}?timeout=20",
         "LOGGING__BASE_LOG_FOLDER": str(logs()),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs() / "dag_processor"),
         "API__HOST": "127.0.0.1",

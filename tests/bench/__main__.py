@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,9 +74,10 @@ def main() -> None:
 
 def hours(folder: Path, size: Size) -> tuple[list[Row], Points]:
     rows, points = [], []
-    hourly.forget(folder / "data")
+    shutil.rmtree(folder / "data", ignore_errors=True)
     for days in size.history:
-        cost = hourly.hourly(folder / "data", Dbt(folder / "data", folder / "dbt"), size.streams, days, size.runs)
+        dbt = Dbt(folder / "data", folder / "dbt")
+        cost = hourly.hourly(folder / "data", folder / "cache", dbt, size.streams, days, size.runs)
         new, idle = hourly.models(cost.hours), hourly.models(cost.idle)
         after = f"after {days} day(s)"
         rows += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -37,8 +38,6 @@ class HeldBack:
         raw = RawFolder(data_dir)
         self.aside = data_dir / "aside"
         self.aside.mkdir(exist_ok=True)
-        for path in self.aside.iterdir():  # of a benchmark that was stopped
-            shutil.move(path, raw.files if path.suffix == ".parquet" else raw.commits)
         files = sorted(raw.files.glob("*.parquet"))[-count:]
         loads = [next(raw.commits.glob(f"*__{file.name.split('.')[0]}.jsonl")) for file in files]
         self.pairs = list(zip(files, loads, strict=True))
@@ -51,9 +50,10 @@ class HeldBack:
             shutil.move(self.aside / path.name, path)
 
 
-def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hourly:
+def hourly(data_dir: Path, cache: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hourly:
     """Builds up to the last hours of the last day, then hour by hour."""
-    make_history(data_dir, FIRST, days, streams)
+    make_history(cache, FIRST, days, streams)
+    link_raw(cache, data_dir, days * 24)
     held_back = HeldBack(data_dir, runs)
     for day in range(days):
         window = {"reload_start": str(FIRST + day * DAY), "reload_end": str(FIRST + (day + 1) * DAY)}
@@ -75,8 +75,18 @@ def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hour
     return Hourly(days, hours, idle, size, floor_file, floor_day)
 
 
+def link_raw(cache: Path, data_dir: Path, snapshots: int) -> None:
+    """Gives the data folder the first snapshots of a longer history, without copying them."""
+    have, give = RawFolder(cache), RawFolder(data_dir)
+    for source, target, pattern in ((have.files, give.files, "*.parquet"), (have.commits, give.commits, "*.jsonl")):
+        target.mkdir(parents=True, exist_ok=True)
+        for path in sorted(source.glob(pattern))[:snapshots]:
+            if not (target / path.name).exists():
+                os.link(path, target / path.name)
+
+
 def forget(data_dir: Path) -> None:
-    """Leaves raw alone."""
+    """What dbt has made; raw stays."""
     (data_dir / "prod.duckdb").unlink(missing_ok=True)
     shutil.rmtree(data_dir / "fact_streams.parquet", ignore_errors=True)
 

@@ -1,6 +1,7 @@
 with
 
-observations as (
+-- Not kept, so that the day that is asked for (partitioned_parquet filters what comes out) is all that is read.
+observations as not materialized (
     select * from {{ ref('int_streams') }}
 ),
 
@@ -13,7 +14,7 @@ snapshots as (
     from observations
 ),
 
-files as (
+files as not materialized (
     select
         file_name_date,
         file_name,

@@ -1,0 +1,75 @@
+"""What the commands do when Airflow's API server has trouble with its database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from include.local.api import Api
+
+
+class Server(ThreadingHTTPServer):
+    """Gives a token, and then one of `statuses` an answer."""
+
+    statuses: list[int]
+    asked: int = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/auth/token":
+            status, body = 201, b'{"access_token": "x"}'
+        else:
+            status, body = self.server.statuses[self.server.asked], b'{"done": true}'
+            self.server.asked += 1
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PATCH = answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    monkeypatch.setenv("LOCAL_AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("method", "statuses", "asked"),
+    [("POST", [503, 503, 200], 3), ("PATCH", [500, 200], 2), ("GET", [500, 503, 200], 3)],
+)
+def test_a_busy_database_is_asked_again(server: Server, method: str, statuses: list[int], asked: int) -> None:
+    server.statuses = statuses
+    assert Api(f"http://127.0.0.1:{server.server_address[1]}").call(method, "/x") == {"done": True}
+    assert server.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("method", "statuses", "asked"),
+    # What may have been done is not asked for twice, and nothing is asked for ever.
+    [("POST", [500, 200], 1), ("PATCH", [500] * 9, 5), ("GET", [404, 200], 1)],
+)
+def test_other_errors_are_raised(server: Server, method: str, statuses: list[int], asked: int) -> None:
+    server.statuses = statuses
+    with pytest.raises(requests.HTTPError):
+        Api(f"http://127.0.0.1:{server.server_address[1]}").call(method, "/x")
+    assert server.asked == asked
