@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import date
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -197,3 +199,21 @@ def test_the_dev_target_leaves_what_others_read_alone(warehouse: Warehouse) -> N
     warehouse.build("--target", "dev")
     assert not warehouse.facts.exists()
     assert list((warehouse.data_dir / "dev" / "fact_streams.parquet").glob("*/data.parquet"))
+
+
+def test_a_day_is_written_from_that_days_rows_alone(warehouse: Warehouse) -> None:
+    """The filter that the materialization puts around the model reaches every scan of its source."""
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    compiled = next((warehouse.target / "compiled").rglob("fact_streams.sql")).read_text()
+    with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
+        for day in ("2025-01-02", "2025-01-03"):
+            database.execute(
+                "insert into int.int_streams by name select 'file' as file_name, range as id, range as user_id, "
+                f"1 as viewer_count, date '{day}' as file_name_date from range(300000)"
+            )
+        plan = database.execute(
+            f"explain analyze select * from ({compiled}) where file_name_date = '2025-01-03'"
+        ).fetchall()[0][1]
+    scans = re.findall(r"Row Groups Scanned: (\d+) / (\d+)", plan)
+    assert scans and all(int(read) < int(there) for read, there in scans), plan

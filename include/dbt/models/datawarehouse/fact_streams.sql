@@ -1,13 +1,14 @@
 with
 
--- Not kept, so that the day that is asked for (partitioned_parquet filters what comes out) is all that is read.
+-- Nothing is kept for a second use, so that the day that is asked for (partitioned_parquet filters what comes out) is
+-- all that is read.
 observations as not materialized (
     select * from {{ ref('int_streams') }}
 ),
 
 -- Each row lists its snapshots, of which a day has some dozens. To collect and sort a number for each, and to spell out
 -- every set of numbers once, takes half of the time that lists of names would.
-snapshots as (
+snapshots as not materialized (
     select distinct
         file_name_date,
         file_name
