@@ -53,12 +53,6 @@ def airflow_database() -> Path:
     return Path(_HOME) / "airflow.db"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no process is left with one at the end."""
     items.sort(key=lambda item: "e2e" not in item.path.parts)
-    for item in items:
-        # For --dist loadgroup (make faults): as ever a file stays in one process, but for kills, which are many, and
-        # whose scenarios are soon made.
-        scenario = item.callspec.params.get("name", "") if item.path.name == "test_kills.py" else ""  # type: ignore[attr-defined]
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {scenario}".strip()))

@@ -15,9 +15,8 @@ def pytest_report_header() -> str:
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
     """Draws the same whenever the test runs with this seed; what a failure prints is how to have it again."""
-    test = request.node.nodeid.partition("@")[0]  # xdist adds the group
-    print(f"FAULTS={'all' if IS_WHOLE else ''} FAULT_SEED={SEED} pytest '{test}'")
-    return campaign.chance(test)
+    print(f"FAULTS={'all' if IS_WHOLE else ''} FAULT_SEED={SEED} pytest '{request.node.nodeid}'")
+    return campaign.chance(request.node.nodeid)
 
 
 @pytest.fixture(scope="module")
