@@ -73,11 +73,10 @@ def create_backfill(args: argparse.Namespace) -> None:
             raise SystemExit(f"Error: {error}") from None
         except OperationalError as error:
             # SQLite, when others write, too. Airflow takes back what it had begun, if it can.
-            if pause is None or runs_begun(args.dag_id):
-                raise SystemExit(
-                    f"Error: Airflow's database was busy ({error.orig}); {runs_begun(args.dag_id)} runs were created. "
-                    "When they have ended, run this again for the others."
-                ) from None
+            begun = runs_begun(args.dag_id)
+            if begun or pause is None:
+                when = f"{begun} runs were created. When they have ended," if begun else "no run was created:"
+                raise SystemExit(f"Error: Airflow's database was busy ({error.orig}); {when} run this again.") from None
             sleep(pause)
     if not args.dry_run:
         print(

@@ -3,7 +3,7 @@
     python tests/bench [--full] [--only hourly reload ...]
 
 Prints the page; the full size also writes it to docs/performance.md, with a plot. The data are made for it, always the
-same, and kept in BENCH_DIR (default: twitch-bi-bench in the temporary folder; the full size takes 40 GB there).
+same, and kept in BENCH_DIR (default: twitch-bi-bench in the temporary folder; the full size takes some 30 GB there).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hourly import FIRST
 from measure import Cost, Dbt
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
-from machine import Machine, Up, running_up
+from machine import Machine, Up, running_up, wait_until
 
 HOURLY = "twitch_streams"
 MODELS = ("stg_streams", "int_streams", "fact_streams")
@@ -49,6 +49,8 @@ def airflow_on_top(folder: Path, streams: int, runs: int) -> tuple[list[Tasks], 
 def reload_hour(up: Up, hour: datetime) -> Tasks:
     """A backfill of one hour: it takes no snapshot, and its models reload the hour."""
     at = hour.isoformat()
+    # Airflow takes one at a time, and says that one has ended half a minute after it has.
+    wait_until(lambda: all(known["completed_at"] for known in up.api.every("/backfills", "backfills", dag_id=HOURLY)))
     up.api.call("POST", "/backfills", json={"dag_id": HOURLY, "from_date": at, "to_date": at})
 
     def wanted(run: dict[str, Any]) -> bool:

@@ -3,7 +3,9 @@
 
   dbt-duckdb's `external` rewrites everything and writes a NULL row for an empty model; DuckDB's COPY has no mode that
   replaces some partitions and leaves the rest. This one rewrites the partitions whose inputs changed, each with one
-  COPY to one file that takes the old one's place in one rename, and touches no other. Memory is that of one partition.
+  COPY to one file that takes the old one's place in one rename, and touches no other. Memory and time are those of one
+  partition, provided that a filter around the model reaches its sources: a CTE that is used twice must be
+  `not materialized`.
 
   Config:
     partition_by        column of the model: its value names the folder, and the file does not repeat it
