@@ -65,18 +65,18 @@ def create_backfill(args: argparse.Namespace) -> None:
     command = ["backfill", "create", "--dag-id", args.dag_id, "--reprocess-behavior", "completed"]
     command += ["--from-date", args.start_date.isoformat(), "--to-date", args.end_date.isoformat()]
     native = get_parser().parse_args([*command, "--dry-run"] if args.dry_run else command)
+    began = datetime.now(UTC)
     for pause in (1, 2, 4, None):
         try:
+            take_back(args.dag_id, began)
             native.func(native)
             break
         except AirflowException as error:
             raise SystemExit(f"Error: {error}") from None
-        except OperationalError as error:
-            # SQLite, when others write, too. Airflow takes back what it had begun, if it can.
-            begun = runs_begun(args.dag_id)
-            if begun or pause is None:
-                when = f"{begun} runs were created. When they have ended," if begun else "no run was created:"
-                raise SystemExit(f"Error: Airflow's database was busy ({error.orig}); {when} run this again.") from None
+        except OperationalError as error:  # SQLite, when others write, too
+            if pause is None:
+                reason = f"Airflow's database was busy ({error.orig})"
+                raise SystemExit(f"Error: {reason}. Run this again in some minutes.") from None
             sleep(pause)
     if not args.dry_run:
         print(
@@ -84,16 +84,25 @@ def create_backfill(args: argparse.Namespace) -> None:
         )
 
 
-def runs_begun(dag_id: str) -> int:
-    """How many runs the Dag's active backfill has."""
+def take_back(dag_id: str, began: datetime) -> None:
+    """Removes the backfill that an attempt since `began` has left: Airflow would take it for another one at work.
+
+    Raises:
+        SystemExit: it has runs already, which go on.
+    """
     from airflow.models.backfill import Backfill, BackfillDagRun
     from airflow.utils.session import create_session
     from sqlalchemy import func, select
 
-    of_active = select(Backfill.id).where(Backfill.dag_id == dag_id, Backfill.completed_at.is_(None))
+    of_ours = (Backfill.dag_id == dag_id, Backfill.completed_at.is_(None), Backfill.created_at >= began)
     with create_session() as session:
-        query = select(func.count()).where(BackfillDagRun.backfill_id.in_(of_active))
-        return int(session.scalar(query) or 0)
+        for backfill in session.scalars(select(Backfill).where(*of_ours)).all():
+            runs = select(func.count()).where(BackfillDagRun.backfill_id == backfill.id)
+            nb_runs = session.scalar(runs)
+            if nb_runs:
+                message = f"Airflow's database was busy when {nb_runs} runs had been created"
+                raise SystemExit(f"Error: {message}. When they have ended, run this again.")
+            session.delete(backfill)
 
 
 def start(text: str) -> datetime:
