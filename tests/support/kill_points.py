@@ -95,7 +95,10 @@ def _watched(target: Callable[..., object], arguments: tuple[object, ...], plan:
         setattr(duckdb.DuckDBPyConnection, name, watch.statement(getattr(duckdb.DuckDBPyConnection, name)))
     # Audit hooks are called before the operation.
     sys.addaudithook(watch.audit)
-    target(*arguments)
+    try:
+        target(*arguments)
+    finally:
+        watch.end()
 
 
 class Watch:
@@ -120,6 +123,11 @@ class Watch:
                 die()
             threading.Thread(target=die, args=(kill.after,), daemon=True).start()
         return number
+
+    def end(self) -> None:
+        """Dies now if the moment to die has not come: the run was quicker than when its events were measured."""
+        if self.plan.kill and self.count > self.plan.kill.event:
+            die()
 
     def statement(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
