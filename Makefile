@@ -50,7 +50,7 @@ test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
 	@$(BIN)/python -m pytest
 
 faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)
-	@FAULTS=all $(BIN)/python -m pytest tests/faults --dist loadgroup --timeout 900
+	@FAULTS=all $(BIN)/python -m pytest tests/faults --timeout 900
 
 soak: $(VENV)/.installed-dev $(MANIFEST) ## A week of hourly runs through Airflow, with faults (SOAK_RUNS=168)
 	@$(BIN)/python tests/soak/soak.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from include.settings import ROOT
 
@@ -51,6 +53,22 @@ def airflow_database() -> Path:
     airflow = Path(sys.executable).with_name("airflow")
     subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True)
     return Path(_HOME) / "airflow.db"
+
+
+class OneProcessAFile(LoadScopeScheduling):
+    """A file of tests stays in one process: its fixtures run Airflow, or build a database.
+
+    Draws (tests/support/campaign.py) are many, and what those of one name need is soon made: they go name by name.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        draw = re.search(r"\[(\w+), .+ of \d+\]$", nodeid)
+        return f"{nodeid.partition('::')[0]} {draw[1] if draw else ''}"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneProcessAFile:
+    """How xdist spreads the tests."""
+    return OneProcessAFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,9 +20,11 @@ import hourly
 import report
 from airflow_on_top import airflow_on_top
 from extraction import extraction
+from growth import after_many_files, of_many_streams
 from measure import Dbt, Spread
 from reload import rebuild_of_days, reload_of_a_day
 from report import Row
+from server import server
 
 from include.settings import ROOT
 
@@ -40,11 +42,13 @@ class Size:
     """Streams a snapshot of the days that are reloaded."""
     rebuild: int
     """Days."""
+    files: tuple[int, ...]
+    """Days of 24 small snapshots after which an hour is measured: what costs is how many files there are."""
     runs: int
 
 
-QUICK = Size(20_000, (1, 2), (10_000, 20_000), 2, 2)
-FULL = Size(200_000, (1, 3, 7, 14, 30), (25_000, 50_000, 100_000, 200_000), 7, 3)
+QUICK = Size(20_000, (1, 2), (10_000, 20_000), 2, (1, 30), 2)
+FULL = Size(200_000, (1, 3, 7, 14, 30), (25_000, 50_000, 100_000, 200_000), 7, (1, 365, 3 * 365), 3)
 
 
 def main() -> None:
@@ -136,6 +140,28 @@ def snapshots(folder: Path, size: Size) -> tuple[list[Row], Points]:
     return [Row("extraction over HTTP, CPU", cpu[0], "s", cpu[1], "(parsing the JSON)", peak(ours))], []
 
 
+def growth(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    costs = {
+        f"one more hour, models, beside {days * 24:,} small raw files": after_many_files(
+            folder / f"{days} days", days, size.runs
+        )
+        for days in size.files
+    }
+    many = 10 * size.streams
+    costs[f"one more hour of {many:,} streams, models"] = of_many_streams(folder / "streams", many, size.runs)
+    return [Row(work, hourly.models(cost), "s", None, "", peak(cost)) for work, cost in costs.items()], []
+
+
+def whole_server(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        held = server(Path(place), size.streams)
+    return [
+        Row(f"memory of Airflow during {work}: {name}", Spread.of([mib]), "MiB")
+        for work, peaks in held.items()
+        for name, mib in sorted(peaks.items())
+    ], []
+
+
 wall, peak = hourly.wall, hourly.peak
 PARTS: dict[str, Callable[[Path, Size], tuple[list[Row], Points]]] = {
     "hourly": hours,
@@ -143,6 +169,8 @@ PARTS: dict[str, Callable[[Path, Size], tuple[list[Row], Points]]] = {
     "rebuild": rebuild,
     "airflow": airflow,
     "extraction": snapshots,
+    "growth": growth,
+    "server": whole_server,
 }
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from history import make_history
-from hourly import FIRST, HeldBack, age
+from hourly import FIRST, HeldBack, age, forget
 from measure import Cost, Dbt
 
 SMALL = 50
@@ -27,6 +27,7 @@ def of_many_streams(folder: Path, streams: int, runs: int) -> list[Cost]:
 
 def next_hours(data_dir: Path, dbt: Dbt, runs: int) -> list[Cost]:
     """Builds all but the last hours, then hour by hour."""
+    forget(data_dir)
     held_back = HeldBack(data_dir, runs)
     dbt.build()
     costs = []

@@ -6,9 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,14 @@ from typing import Any
 import psutil
 import pytest
 from campaign import whole_campaign_only
-from machine import Machine, Up, running_up, wait_until
+from machine import Machine, Up, free_port, running_up, wait_until
 from pings import PingServer, ping_server
-from warehouse import Warehouse
+from postgres import postgres
+from warehouse import Warehouse, streams
 
+from include.local import home
+from include.local.api import Api
+from include.local.services import AIRFLOW, COMPONENTS, Service, running, simulator, stop
 from include.settings import ROOT
 
 # Minutes each, most of them spent on waiting until Airflow notices.
@@ -104,6 +107,11 @@ def wait_for_end(up: Up, run_id: str) -> str:
     return str(run["state"])
 
 
+def successes(pings: PingServer, run_id: str) -> list[bytes]:
+    """What was pinged as this run's success."""
+    return [body for path, _, body in pings.pings if path == "/ping-key" and run_id.encode() in body]
+
+
 @pytest.mark.parametrize("victim", ["task", "worker"])
 def test_a_lost_task_is_tried_again(up: Up, warehouse: Warehouse, victim: str) -> None:
     with held(warehouse):
@@ -138,14 +146,11 @@ def test_a_run_marked_failed_and_run_again(up: Up, warehouse: Warehouse, pings: 
         up.api.call("PATCH", f"/dags/{HOURLY}/dagRuns/{run_id}", json={"state": "failed"})
         assert wait_for_end(up, run_id) == "failed"
 
-    def successes() -> list[bytes]:
-        return [body for path, _, body in pings.pings if path == "/ping-key" and run_id.encode() in body]
-
-    assert not successes()
+    assert not successes(pings, run_id)
     up.api.call("POST", f"/dags/{HOURLY}/dagRuns/{run_id}/clear", json={"dry_run": False})
     assert wait_for_end(up, run_id) == "success"
-    wait_until(successes)
-    assert len(successes()) == 1
+    wait_until(lambda: successes(pings, run_id))
+    assert len(successes(pings, run_id)) == 1
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -188,33 +193,8 @@ def put_a_day_back(metadata: Path) -> None:
     database.close()
 
 
-def test_two_schedulers(up: Up, machine: Machine, warehouse: Warehouse) -> None:
-    second = subprocess.Popen(
-        ["bin/airflow", "scheduler", "--skip-serve-logs"],
-        cwd=ROOT,
-        env=machine.environment(PORT=up.url.rpartition(":")[2], **WATCHFUL),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        time.sleep(15)
-        hours = {"from_date": "2025-01-01T00:00:00Z", "to_date": "2025-01-01T05:00:00Z"}
-        up.api.call("POST", "/backfills", json={"dag_id": HOURLY, **hours})
-        run_id = up.api.start(HOURLY)
-        assert wait_for_end(up, run_id) == "success"
-        runs = up.wait_for_runs(HOURLY, 6, seconds=300, wanted=lambda run: run["run_type"] == "backfill")
-        assert {run["state"] for run in runs} == {"success"}
-    finally:
-        family = [psutil.Process(second.pid), *psutil.Process(second.pid).children(recursive=True)]
-        second.terminate()
-        _, left = psutil.wait_procs(family, timeout=60)
-        for process in left:
-            process.kill()
-    assert warehouse.published() == warehouse.oracle()
-
-
 def test_a_killed_scheduler_is_told_and_the_run_is_ended_by_the_next_start(
-    machine: Machine, up: Up, warehouse: Warehouse, tmp_path: Path
+    machine: Machine, up: Up, warehouse: Warehouse, pings: PingServer
 ) -> None:
     with held(warehouse):
         run_id = up.api.start(HOURLY)
@@ -226,6 +206,63 @@ def test_a_killed_scheduler_is_told_and_the_run_is_ended_by_the_next_start(
         assert psutil.wait_procs(family, timeout=60)[1] == []
     output = (machine.home.parent / "up.log").read_text()
     assert "Error: scheduler ended with exit code -9" in output
-    with running_up(machine, **WATCHFUL) as again:
+    assert not successes(pings, run_id)
+    with running_up(machine, HEALTHCHECK_URL=f"{pings.url}/ping-key", **WATCHFUL) as again:
         assert wait_for_end(again, run_id) == "success"
+        wait_until(lambda: successes(pings, run_id))
     assert warehouse.published() == warehouse.oracle()
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Up, Warehouse, list[Service]]]:
+    """Two schedulers over one PostgreSQL, as Airflow has them in production; SQLite allows one."""
+    machine = Machine(tmp_path, tmp_path / "airflow", tmp_path / "data")
+    for name in ("LOCAL_AIRFLOW_HOME", "DATA_DIR"):
+        monkeypatch.setenv(name, machine.environment()[name])
+    machine.data_dir.mkdir()
+    (tmp_path / "postgres").mkdir()
+    with postgres(tmp_path / "postgres") as database, ExitStack() as stack:
+        password = home.admin_password()
+        environment = home.environment(free_port()) | WATCHFUL | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
+        for command in ([AIRFLOW, "db", "migrate"], [sys.executable, "-m", "include.airflow_setup"]):
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+        environment |= stack.enter_context(simulator(environment, 500))
+        services = stack.enter_context(running(["api-server", "scheduler", "dag-processor"], environment))
+        second = Service("second-scheduler", [AIRFLOW, *COMPONENTS["scheduler"]], environment)
+        stack.callback(stop, [second])
+        api = Api(environment["AIRFLOW__API__BASE_URL"])
+        api.switch_on(HOURLY)
+        wait_until(lambda: len(list(api.every("/jobs", "jobs", job_type="SchedulerJob", is_alive=True))) == 2)
+        up = Up(api.url, password, psutil.Process(), api)
+        yield up, Warehouse(machine.data_dir, tmp_path), [services["scheduler"], second]
+
+
+def test_two_schedulers_share_the_work_and_one_ends_what_the_other_had_begun(
+    pair: tuple[Up, Warehouse, list[Service]],
+) -> None:
+    up, warehouse, schedulers = pair
+    for hour in range(6):
+        warehouse.add_file(f"2025-01-01T0{hour}:00:00", streams(hour))
+    hours = {"from_date": "2025-01-01T00:00:00Z", "to_date": "2025-01-01T05:00:00Z"}
+    up.api.call("POST", "/backfills", json={"dag_id": HOURLY, **hours})
+    assert wait_for_end(up, up.api.start(HOURLY)) == "success"
+    runs = up.wait_for_runs(HOURLY, 6, seconds=300, wanted=lambda run: run["run_type"] == "backfill")
+    assert {run["state"] for run in runs} == {"success"}
+    assert warehouse.published() == warehouse.oracle()
+
+    with held(warehouse):
+        run_id = up.api.start(HOURLY)
+        wait_for_task(up, run_id, "dbt.stg_streams", "running")
+        instance = task(up, run_id, "dbt.stg_streams")
+        wait_until(lambda: processes_of(up, instance)[1])
+        [owner] = [scheduler for scheduler in schedulers if has_begun(scheduler, instance)]
+        for process in owner.family():
+            process.kill()
+        wait_until(lambda: task(up, run_id, "dbt.stg_streams")["state"] != "running")
+    assert wait_for_end(up, run_id) == "success"
+    assert warehouse.published() == warehouse.oracle()
+
+
+def has_begun(scheduler: Service, task_instance: dict[str, Any]) -> bool:
+    """Whether the scheduler's executor runs the task instance."""
+    return any(task_instance["id"] in " ".join(process.cmdline()) for process in scheduler.family())

@@ -57,19 +57,10 @@ class Draw:
 
 
 def draws(wanted: Mapping[str, Mapping[str, int]]) -> list[Any]:
-    """The parameters (name, kind, draw) of a test: so many draws of each kind for each name, name after name.
-
-    They are many, and what those of one name need is soon made: where tests are spread by groups, each name is one.
-    """
+    """The parameters (name, kind, draw) of a test: so many draws of each kind for each name, name after name."""
     names = dict.fromkeys(name for counts in wanted.values() for name in counts)
     return [
-        pytest.param(
-            name,
-            kind,
-            Draw(number, counts[name]),
-            id=f"{name}, {kind}, {number + 1} of {counts[name]}",
-            marks=pytest.mark.xdist_group(f"draws of {name}"),
-        )
+        pytest.param(name, kind, Draw(number, counts[name]), id=f"{name}, {kind}, {number + 1} of {counts[name]}")
         for name in names
         for kind, counts in wanted.items()
         for number in range(counts.get(name, 0))
