@@ -177,9 +177,11 @@ def run_and_tell(api: Api) -> int:
 
 
 def check(services: dict[str, Service]) -> None:
-    """Raises ServiceError if one of the processes has died."""
+    """Starts each process again that has died; raises ServiceError if one dies again and again."""
     for service in services.values():
-        service.check()
+        told = service.keep_alive()
+        if told:
+            print(told, file=sys.stderr, flush=True)
 
 
 def wait_for_callbacks(services: dict[str, Service], seconds: float = 60) -> None:

@@ -27,6 +27,9 @@ COMPONENTS = {
 }
 START_SECONDS = 180
 STOP_SECONDS = 20
+# Once is an accident, as when the scheduler meets a busy SQLite; more has a cause that lasts.
+MOST_DEATHS = 3
+DEATHS_WITHIN_SECONDS = 600
 
 
 class ServiceError(RuntimeError):
@@ -38,13 +41,19 @@ class Service:
 
     def __init__(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
         self.name = name
+        self.command, self.environment = command, environment
         self.log = home.logs() / f"{name}.log"
         self.log.parent.mkdir(exist_ok=True)
+        self.deaths: list[float] = []
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Starts the process."""
         with self.log.open("ab") as output:
             # A session of its own: Ctrl-C reaches the parent alone, which then stops all in order.
-            self.process = subprocess.Popen(
-                command,
-                env=environment,
+            return subprocess.Popen(
+                self.command,
+                env=self.environment,
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
@@ -57,6 +66,25 @@ class Service:
         if code is not None:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise ServiceError(f"{self.name} ended with exit code {code}; the end of {self.log}:\n{tail}")
+
+    def keep_alive(self) -> str | None:
+        """Starts the process again if it has died, without what it left behind; returns what to tell of it.
+
+        Raises:
+            ServiceError: it dies again and again.
+        """
+        now = time.monotonic()
+        recent = [death for death in self.deaths if now - death < DEATHS_WITHIN_SECONDS]
+        if self.process.poll() is None:
+            return None
+        if len(recent) == MOST_DEATHS:
+            self.check()
+        self.deaths = [*recent, now]
+        told = f"{self.name} ended with exit code {self.process.returncode} and is started again; see {self.log}"
+        for process in self.family():
+            process.kill()
+        self.process = self.start()
+        return told
 
     def family(self) -> list[psutil.Process]:
         """Itself and all that it started, found by their session: also what a killed service has left behind."""
