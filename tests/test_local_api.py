@@ -73,3 +73,10 @@ def test_other_errors_are_raised(server: Server, method: str, statuses: list[int
     with pytest.raises(requests.HTTPError):
         Api(f"http://127.0.0.1:{server.server_address[1]}").call(method, "/x")
     assert server.asked == asked
+
+
+@pytest.mark.parametrize("statuses", [[200], [500, 200], [500, 409]])
+def test_a_run_is_started_once_whatever_was_answered(server: Server, statuses: list[int]) -> None:
+    server.statuses = statuses
+    assert Api(f"http://127.0.0.1:{server.server_address[1]}").start("a_dag").startswith("manual__20")
+    assert server.asked == len(statuses)

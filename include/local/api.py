@@ -40,14 +40,22 @@ class Api:
         answer.raise_for_status()
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
-    def call(self, method: str, path: str, **arguments: Any) -> Json:
-        """Sends one request below /api/v2 and returns the parsed answer, if there is one."""
+    def call(self, method: str, path: str, *, is_repeatable: bool = False, **arguments: Any) -> Json:
+        """Sends one request below /api/v2 and returns the parsed answer, if there is one.
+
+        Args:
+            method: of HTTP; GET and PATCH do the same when they are asked twice.
+            path: below /api/v2.
+            is_repeatable: another method's request does, too.
+            arguments: for `requests`.
+        """
+        can_repeat = is_repeatable or method in REPEATABLE
         for pause in (1, 2, 4, 8, 0):
             self.check()
             answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=90, **arguments)
             # What Airflow answers when others write to SQLite at the same time; where it did not expect that, 500.
             is_busy = answer.status_code == requests.codes.service_unavailable
-            if not (is_busy or (answer.status_code == requests.codes.server_error and method in REPEATABLE)):
+            if not (is_busy or (answer.status_code == requests.codes.server_error and can_repeat)):
                 break
             time.sleep(pause)
         answer.raise_for_status()
@@ -86,8 +94,14 @@ class Api:
 
     def start(self, dag_id: str, **conf: Any) -> str:
         """Starts a run by hand, with params; returns its id."""
-        body = {"logical_date": datetime.now(UTC).isoformat(), "conf": conf}
-        run_id: str = self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
+        at = datetime.now(UTC).isoformat()
+        run_id = f"manual__{at}"  # as Airflow would name it; by its name it is known if it has to be asked for again
+        body = {"dag_run_id": run_id, "logical_date": at, "conf": conf}
+        try:
+            self.call("POST", f"/dags/{dag_id}/dagRuns", is_repeatable=True, json=body)
+        except requests.HTTPError as error:
+            if error.response.status_code != requests.codes.conflict:
+                raise
         return run_id
 
     def follow(self, dag_id: str, run_id: str, tell: Tell) -> str:
