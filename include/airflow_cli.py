@@ -14,6 +14,8 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+MOST_PATIENCE_SECONDS = 3600
+
 
 def provider_info() -> dict[str, Any]:
     """What this package adds to Airflow."""
@@ -85,24 +87,41 @@ def create_backfill(args: argparse.Namespace) -> None:
 
 
 def take_back(dag_id: str, began: datetime) -> None:
-    """Removes the backfill that an attempt since `began` has left: Airflow would take it for another one at work.
+    """Ends the backfill that an attempt since `began` has left: Airflow would take it for another one at work.
+
+    One without runs is removed; one that has some goes on, and is waited for.
 
     Raises:
-        SystemExit: it has runs already, which go on.
+        SystemExit: its runs have not ended after MOST_PATIENCE_SECONDS.
     """
+    pause = 5
+    for waited in range(0, MOST_PATIENCE_SECONDS, pause):
+        nb_runs = runs_begun(dag_id, began)
+        if not nb_runs:
+            return
+        if not waited:
+            print(
+                f"Airflow's database was busy when {nb_runs} runs had been created; waiting until they have ended ..."
+            )
+        sleep(pause)
+    raise SystemExit(f"Error: {nb_runs} runs that were begun have not ended. When they have, run this again.")
+
+
+def runs_begun(dag_id: str, began: datetime) -> int:
+    """How many runs the Dag's active backfill has that was begun since; removes one without."""
     from airflow.models.backfill import Backfill, BackfillDagRun
     from airflow.utils.session import create_session
     from sqlalchemy import func, select
 
+    nb_runs = 0
     of_ours = (Backfill.dag_id == dag_id, Backfill.completed_at.is_(None), Backfill.created_at >= began)
     with create_session() as session:
         for backfill in session.scalars(select(Backfill).where(*of_ours)).all():
             runs = select(func.count()).where(BackfillDagRun.backfill_id == backfill.id)
-            nb_runs = session.scalar(runs)
-            if nb_runs:
-                message = f"Airflow's database was busy when {nb_runs} runs had been created"
-                raise SystemExit(f"Error: {message}. When they have ended, run this again.")
-            session.delete(backfill)
+            nb_runs = int(session.scalar(runs) or 0)
+            if not nb_runs:
+                session.delete(backfill)
+    return nb_runs
 
 
 def start(text: str) -> datetime:

@@ -129,33 +129,44 @@ def test_a_busy_database_is_waited_for_and_then_named(
         assert "Traceback" not in done.stderr
 
 
-# Airflow commits a backfill before it makes the runs, and then finds the database locked.
-BUSY_AFTER_THE_BACKFILL = """
+# Airflow commits a backfill before it makes the runs, and on SQLite each run: then it finds the database locked. Who
+# held it ends what was begun, as the scheduler does in time.
+BUSY_AT = """
 import sqlite3, threading
 from airflow.models import backfill
 
-create_runs = backfill._create_runs_non_partitioned
+create, calls = backfill._create_backfill_dag_run_non_partitioned, []
 
-def create_runs_while_another_writes(**arguments):
-    backfill._create_runs_non_partitioned = create_runs
-    other = sqlite3.connect({database!r}, check_same_thread=False)
-    other.execute("begin immediate")
-    threading.Timer(3, other.rollback).start()
-    create_runs(**arguments)
+def create_while_another_writes(**arguments):
+    calls.append(arguments)
+    if len(calls) == {call}:
+        other = sqlite3.connect({database!r}, check_same_thread=False)
+        other.execute("begin immediate")
+        threading.Timer(3, end, [other]).start()
+    create(**arguments)
 
-backfill._create_runs_non_partitioned = create_runs_while_another_writes
+def end(other):
+    other.rollback()
+    with other:
+        with_runs = "select backfill_id from backfill_dag_run"
+        other.execute("update backfill set completed_at = datetime() where id in (" + with_runs + ")")
+
+backfill._create_backfill_dag_run_non_partitioned = create_while_another_writes
 """
 
 
+@pytest.mark.parametrize(("call", "backfills"), [(1, 1), (2, 2)])
 def test_what_a_busy_database_left_begun_is_not_taken_for_another_backfill(
-    no_backfills: None, airflow_database: Path, tmp_path: Path
+    no_backfills: None, airflow_database: Path, tmp_path: Path, call: int, backfills: int
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(BUSY_AFTER_THE_BACKFILL.format(database=str(airflow_database)))
+    (tmp_path / "sitecustomize.py").write_text(BUSY_AT.format(database=str(airflow_database), call=call))
     done = airflow(
         *("dags", "backfill", "twitch_streams", "-s", "2025-08-01T10:00", "-e", "2025-08-01T12:00"),
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{airflow_database}?timeout=0.2",
         PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
     )
     assert done.returncode == 0 and runs_of_backfills(airflow_database) == 3, done.stderr
+    assert ("busy when 1 runs had been created; waiting" in done.stdout) == (call == 2)
     with sqlite3.connect(airflow_database) as database:
-        assert database.execute("select count(*) from backfill where dag_id = 'twitch_streams'").fetchone() == (1,)
+        query = "select count(*) from backfill where dag_id = 'twitch_streams'"
+        assert database.execute(query).fetchone() == (backfills,)

@@ -47,7 +47,7 @@ def up(machine: Machine, warehouse: Warehouse, pings: PingServer) -> Iterator[Up
 
 def wait_for_backfills(up: Up) -> None:
     """Airflow says that a backfill has ended a while after its last run has, and takes no other one before."""
-    wait_until(lambda: all(backfill["completed_at"] for backfill in backfills_of(up)))
+    wait_until(lambda: all(backfill["completed_at"] for backfill in backfills_of(up)), seconds=300)
 
 
 def backfills_of(up: Up) -> list[dict[str, Any]]:
@@ -82,6 +82,7 @@ class Reader(threading.Thread):
         self.join()
 
 
+@pytest.mark.timeout(1800)
 def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
     machine: Machine, warehouse: Warehouse, up: Up, pings: PingServer
 ) -> None:
@@ -99,8 +100,8 @@ def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
     hours = {"from_date": "2025-01-02T02:00:00Z", "to_date": "2025-01-02T04:00:00Z"}
     api.call("POST", "/backfills", json={"dag_id": HOURLY, **hours, "reprocess_behavior": "completed"})
     by_hand = api.start(HOURLY)
-    reloads = up.wait_for_runs(RELOAD, 7, seconds=500, wanted=lambda run: run["run_type"] == "backfill")
-    hourly = up.wait_for_runs(HOURLY, 5, seconds=300)
+    reloads = up.wait_for_runs(RELOAD, 7, seconds=1200, wanted=lambda run: run["run_type"] == "backfill")
+    hourly = up.wait_for_runs(HOURLY, 5, seconds=600)
     reader.end()
 
     assert {run["state"] for run in [*reloads, *hourly]} == {"success"}

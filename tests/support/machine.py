@@ -48,7 +48,7 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=400,
+            timeout=900,
         )
 
     def start(self, *arguments: str, output: Path, **environ: str) -> subprocess.Popen[bytes]:
@@ -74,7 +74,7 @@ class Up:
     api: Api
 
     def wait_for_runs(
-        self, dag_id: str, count: int, seconds: float = 180, wanted: Callable[[Any], bool] = bool
+        self, dag_id: str, count: int, seconds: float = 360, wanted: Callable[[Any], bool] = bool
     ) -> list[dict[str, Any]]:
         """Waits until the DAG has that many of the wanted runs, all finished; returns them."""
         deadline = time.monotonic() + seconds
@@ -115,7 +115,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
     """Waits for the condition, and fails the test if it does not come true."""
     deadline = time.monotonic() + seconds
     while not condition():
