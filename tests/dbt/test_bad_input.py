@@ -65,7 +65,7 @@ def test_a_relative_data_dir_is_taken_from_where_dbt_was_started(warehouse: Ware
 def test_an_open_shell_delays_a_run_and_does_not_fail_it(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     database = warehouse.data_dir / "prod.duckdb"
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(database), "8"], stdout=subprocess.PIPE) as shell:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(database), "20"], stdout=subprocess.PIPE) as shell:
         assert shell.stdout and shell.stdout.readline() == b"open\n"
         output = warehouse.build()
         assert shell.poll() == 0
