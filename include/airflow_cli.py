@@ -70,7 +70,7 @@ def create_backfill(args: argparse.Namespace) -> None:
     began = datetime.now(UTC)
     for pause in (1, 2, 4, None):
         try:
-            take_back(args.dag_id, began)
+            take_back(args, began)
             native.func(native)
             break
         except AirflowException as error:
@@ -86,7 +86,7 @@ def create_backfill(args: argparse.Namespace) -> None:
         )
 
 
-def take_back(dag_id: str, began: datetime) -> None:
+def take_back(args: argparse.Namespace, began: datetime) -> None:
     """Ends the backfill that an attempt since `began` has left: Airflow would take it for another one at work.
 
     One without runs is removed; one that has some goes on, and is waited for.
@@ -96,7 +96,7 @@ def take_back(dag_id: str, began: datetime) -> None:
     """
     pause = 5
     for waited in range(0, MOST_PATIENCE_SECONDS, pause):
-        nb_runs = runs_begun(dag_id, began)
+        nb_runs = runs_begun(args, began)
         if not nb_runs:
             return
         if not waited:
@@ -107,14 +107,15 @@ def take_back(dag_id: str, began: datetime) -> None:
     raise SystemExit(f"Error: {nb_runs} runs that were begun have not ended. When they have, run this again.")
 
 
-def runs_begun(dag_id: str, began: datetime) -> int:
-    """How many runs the Dag's active backfill has that was begun since; removes one without."""
+def runs_begun(args: argparse.Namespace, began: datetime) -> int:
+    """How many runs the active backfill has that was begun since, of these intervals; removes one without."""
     from airflow.models.backfill import Backfill, BackfillDagRun
     from airflow.utils.session import create_session
     from sqlalchemy import func, select
 
     nb_runs = 0
-    of_ours = (Backfill.dag_id == dag_id, Backfill.completed_at.is_(None), Backfill.created_at >= began)
+    of_ours = [Backfill.dag_id == args.dag_id, Backfill.completed_at.is_(None), Backfill.created_at >= began]
+    of_ours += [Backfill.from_date == args.start_date, Backfill.to_date == args.end_date]
     with create_session() as session:
         for backfill in session.scalars(select(Backfill).where(*of_ours)).all():
             runs = select(func.count()).where(BackfillDagRun.backfill_id == backfill.id)

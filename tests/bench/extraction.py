@@ -21,23 +21,18 @@ def extraction(scratch: Path, streams: int, runs: int) -> tuple[list[Cost], list
     pages = scratch / "pages"
     pages.write_bytes(make_pages(streams))
     snapshots, parsing = [], []
-    with simulator(scratch, streams) as urls:
-        environ = {
-            "CLIENT_ID": "simulator",
-            "CLIENT_SECRET": "simulator-secret",
-            "TWITCH_API_URL": urls["api_url"],
-            "TWITCH_AUTH_URL": urls["auth_url"],
-            "DATA_DIR": str(scratch / "data"),
-        }
+    with simulator(scratch, streams) as environ:
         for _ in range(runs):
-            snapshots.append(cost_of([sys.executable, "-m", "include.extract"], **environ))
+            snapshots.append(
+                cost_of([sys.executable, "-m", "include.extract"], DATA_DIR=str(scratch / "data"), **environ)
+            )
             parsing.append(cost_of([sys.executable, "-c", PARSE, str(pages)]))
     return snapshots, parsing
 
 
 @contextmanager
 def simulator(scratch: Path, streams: int) -> Iterator[dict[str, str]]:
-    """In a process of its own, so that its work is not counted as ours; gives its URLs."""
+    """In a process of its own, so that its work is not counted as ours; gives the environment of who reads it."""
     ready = scratch / "simulator.json"
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "include.simulator", "--streams", str(streams), "--unthrottled"]
@@ -48,7 +43,12 @@ def simulator(scratch: Path, streams: int) -> Iterator[dict[str, str]]:
                 raise RuntimeError("the simulator did not start")
             time.sleep(0.05)
         urls: dict[str, str] = json.loads(ready.read_text())
-        yield urls
+        yield {
+            "CLIENT_ID": "simulator",
+            "CLIENT_SECRET": "simulator-secret",
+            "TWITCH_API_URL": urls["api_url"],
+            "TWITCH_AUTH_URL": urls["auth_url"],
+        }
     finally:
         process.terminate()
         process.wait()

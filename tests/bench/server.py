@@ -37,11 +37,12 @@ class Held:
         now: dict[str, float] = defaultdict(float)
         for child in process.children(recursive=True):
             try:
-                leader = psutil.Process(os.getsid(child.pid)).cmdline()
+                # Some write their own command line: "airflow api_server -- host:...".
+                leader = " ".join(psutil.Process(os.getsid(child.pid)).cmdline()).replace("_", "-")
                 held = child.memory_full_info().pss / 2**20
             except (psutil.Error, ProcessLookupError):
                 continue  # it has just ended
-            name = next((name for name in COMPONENTS if name in leader), None)
+            name = next((name for name in COMPONENTS if f"airflow {name}" in leader), None)
             if name:
                 now[name] += held
         now["all"] = sum(now.values())
@@ -55,20 +56,13 @@ def server(folder: Path, streams: int) -> dict[str, dict[str, float]]:
     machine.home.mkdir(parents=True)
     make_history(machine.data_dir, FIRST, 1, streams)
     Dbt(machine.data_dir, folder).build(reload_start=str(FIRST), reload_end=str(FIRST + timedelta(days=1)))
-    with simulator(folder, streams) as urls:
-        environ = {
-            "CLIENT_ID": "simulator",
-            "CLIENT_SECRET": "simulator-secret",
-            "TWITCH_API_URL": urls["api_url"],
-            "TWITCH_AUTH_URL": urls["auth_url"],
+    with simulator(folder, streams) as environ, running_up(machine, **environ) as up:
+        up.wait_for_runs(HOURLY, 1, seconds=600)
+        window = {"start": f"{FIRST}T00:00:00Z", "end": f"{FIRST + timedelta(days=1)}T00:00:00Z"}
+        return {
+            "an hour": held_during(up, HOURLY),
+            "the reload of a day": held_during(up, RELOAD, **window),
         }
-        with running_up(machine, **environ) as up:
-            up.wait_for_runs(HOURLY, 1, seconds=600)
-            window = {"start": f"{FIRST}T00:00:00Z", "end": f"{FIRST + timedelta(days=1)}T00:00:00Z"}
-            return {
-                "an hour": held_during(up, HOURLY),
-                "the reload of a day": held_during(up, RELOAD, **window),
-            }
 
 
 def held_during(up: Up, dag_id: str, **conf: str) -> dict[str, float]:
