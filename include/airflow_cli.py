@@ -9,12 +9,9 @@ from __future__ import annotations
 import argparse
 import logging
 from datetime import UTC, datetime, time
-from time import sleep
 from typing import Any
 
 logger = logging.getLogger(__name__)
-
-MOST_PATIENCE_SECONDS = 3600
 
 
 def provider_info() -> dict[str, Any]:
@@ -62,67 +59,18 @@ def create_backfill(args: argparse.Namespace) -> None:
     """Hands over to Airflow's own command."""
     from airflow.cli.cli_parser import get_parser
     from airflow.sdk.exceptions import AirflowException
-    from sqlalchemy.exc import OperationalError
 
     command = ["backfill", "create", "--dag-id", args.dag_id, "--reprocess-behavior", "completed"]
     command += ["--from-date", args.start_date.isoformat(), "--to-date", args.end_date.isoformat()]
     native = get_parser().parse_args([*command, "--dry-run"] if args.dry_run else command)
-    began = datetime.now(UTC)
-    for pause in (1, 2, 4, None):
-        try:
-            take_back(args, began)
-            native.func(native)
-            break
-        except AirflowException as error:
-            raise SystemExit(f"Error: {error}") from None
-        except OperationalError as error:  # SQLite, when others write, too
-            if pause is None:
-                reason = f"Airflow's database was busy ({error.orig})"
-                raise SystemExit(f"Error: {reason}. Run this again in some minutes.") from None
-            sleep(pause)
+    try:
+        native.func(native)
+    except AirflowException as error:
+        raise SystemExit(f"Error: {error}") from None
     if not args.dry_run:
         print(
             f"Backfill of {args.dag_id} from {args.start_date} to {args.end_date} created; the web UI shows its runs."
         )
-
-
-def take_back(args: argparse.Namespace, began: datetime) -> None:
-    """Ends the backfill that an attempt since `began` has left: Airflow would take it for another one at work.
-
-    One without runs is removed; one that has some goes on, and is waited for.
-
-    Raises:
-        SystemExit: its runs have not ended after MOST_PATIENCE_SECONDS.
-    """
-    pause = 5
-    for waited in range(0, MOST_PATIENCE_SECONDS, pause):
-        nb_runs = runs_begun(args, began)
-        if not nb_runs:
-            return
-        if not waited:
-            print(
-                f"Airflow's database was busy when {nb_runs} runs had been created; waiting until they have ended ..."
-            )
-        sleep(pause)
-    raise SystemExit(f"Error: {nb_runs} runs that were begun have not ended. When they have, run this again.")
-
-
-def runs_begun(args: argparse.Namespace, began: datetime) -> int:
-    """How many runs the active backfill has that was begun since, of these intervals; removes one without."""
-    from airflow.models.backfill import Backfill, BackfillDagRun
-    from airflow.utils.session import create_session
-    from sqlalchemy import func, select
-
-    nb_runs = 0
-    of_ours = [Backfill.dag_id == args.dag_id, Backfill.completed_at.is_(None), Backfill.created_at >= began]
-    of_ours += [Backfill.from_date == args.start_date, Backfill.to_date == args.end_date]
-    with create_session() as session:
-        for backfill in session.scalars(select(Backfill).where(*of_ours)).all():
-            runs = select(func.count()).where(BackfillDagRun.backfill_id == backfill.id)
-            nb_runs = int(session.scalar(runs) or 0)
-            if not nb_runs:
-                session.delete(backfill)
-    return nb_runs
 
 
 def start(text: str) -> datetime:

@@ -15,11 +15,20 @@ from contextlib import ExitStack, contextmanager
 import requests
 
 from include import settings
-from include.local import home
+from include.local import database, home
 from include.local.api import Api
+from include.local.leftovers import end_leftovers
 from include.local.reload import DAG_ID as RELOAD_DAG_ID
 from include.local.reload import days_from, reload_all, reload_days
-from include.local.services import AIRFLOW, COMPONENTS, Service, ServiceError, running, simulator
+from include.local.services import (
+    AIRFLOW,
+    COMPONENTS,
+    Service,
+    ServiceError,
+    free_port,
+    running,
+    simulator,
+)
 from include.local.summary import summary
 
 DAG_ID = "twitch_streams"
@@ -82,10 +91,8 @@ def up(_: argparse.Namespace) -> int:
     """The scheduler, the web UI and all that belongs to them, until Ctrl-C."""
     environment = settings.load()
     check_data_dir(environment)
-    port = environment.port
-    check_port(port)
     home.record_first_day()
-    with started("up", port, list(COMPONENTS)) as (url, services):
+    with started("up", environment.port, list(COMPONENTS)) as (url, services):
         for dag_id in (DAG_ID, RELOAD_DAG_ID):
             Api(url).switch_on(dag_id)
         print(f"\nAirflow is up: {url}\n  user admin, password {home.admin_password()}\n  logs in {home.logs()}")
@@ -113,7 +120,13 @@ def reload(arguments: argparse.Namespace) -> int:
 
 def airflow_command(arguments: argparse.Namespace) -> int:
     """Airflow's own command line, on the database of `make run` and `make up`; `bin/airflow` calls it."""
-    os.execve(AIRFLOW, [AIRFLOW, *arguments.arguments], home.environment(settings.load().port))
+    command = [AIRFLOW, *arguments.arguments]
+    port = settings.load().port
+    try:
+        with database_started("airflow", port) as (environment, _):
+            return subprocess.call(command, env=environment)
+    except home.AlreadyRunningError:
+        os.execve(AIRFLOW, command, home.environment(port) | database.address())
 
 
 def tell(line: str) -> None:
@@ -137,15 +150,24 @@ def airflow_at_hand(command: str) -> Iterator[Api]:
 
 
 @contextmanager
+def database_started(command: str, port: int) -> Iterator[tuple[dict[str, str], Service]]:
+    """Airflow's database, for this command alone; yields the environment of all that uses it, and its process."""
+    with home.only_one(command, port):
+        end_leftovers()
+        with database.running() as server:
+            yield home.environment(port) | database.address(), server
+
+
+@contextmanager
 def started(command: str, port: int, components: list[str]) -> Iterator[tuple[str, dict[str, Service]]]:
     """Airflow with the given components, its database and connections set up; yields its URL and processes."""
     with ExitStack() as stack:
-        stack.enter_context(home.only_one(command, port))
-        home.admin_password()
-        environment = home.environment(port)
         ours = settings.load()
         if ours.client_id or ours.client_secret:
             ours.twitch_api()  # one without the other is a mistake to tell at once
+        environment, server = stack.enter_context(database_started(command, port))
+        check_port(port)
+        home.admin_password()
         if command != "up":
             # One run means one: no scheduled one beside it at the full hour.
             environment["AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE"] = "False"
@@ -158,7 +180,7 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
         print("Starting Airflow ...", flush=True)
         services = stack.enter_context(running(components, environment))
         try:
-            yield environment["AIRFLOW__API__BASE_URL"], services
+            yield environment["AIRFLOW__API__BASE_URL"], {server.name: server, **services}
         finally:
             print("Stopping Airflow ...", flush=True)
 
@@ -221,14 +243,6 @@ def check_port(port: int) -> None:
             raise settings.SettingsError(
                 f"Port {port} is in use. Stop the program that listens there, or choose another: make up PORT=8081"
             )
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ WAITING = {None, "scheduled", "queued"}
 PAGE = 100
 # Asked twice, they do the same.
 REPEATABLE = {"GET", "PATCH"}
+REPEAT_AFTER_SECONDS = (1, 2, 4, 8, 16)
 
 Json = dict[str, Any]
 Tell = Callable[[str], None]
@@ -43,20 +44,24 @@ class Api:
     def call(self, method: str, path: str, *, is_repeatable: bool = False, **arguments: Any) -> Json:
         """Sends one request below /api/v2 and returns the parsed answer, if there is one.
 
+        Where it does no harm, it is sent again if the server fails or is gone: `check` may start it again.
+
         Args:
             method: of HTTP; GET and PATCH do the same when they are asked twice.
             path: below /api/v2.
             is_repeatable: another method's request does, too.
             arguments: for `requests`.
         """
-        can_repeat = is_repeatable or method in REPEATABLE
-        for pause in (1, 2, 4, 8, 0):
+        pauses = REPEAT_AFTER_SECONDS if is_repeatable or method in REPEATABLE else ()
+        for pause in (*pauses, None):
             self.check()
-            answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=90, **arguments)
-            # What Airflow answers when others write to SQLite at the same time; where it did not expect that, 500.
-            is_busy = answer.status_code == requests.codes.service_unavailable
-            if not (is_busy or (answer.status_code == requests.codes.server_error and can_repeat)):
-                break
+            try:
+                answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=90, **arguments)
+                if answer.status_code < requests.codes.server_error or pause is None:
+                    break
+            except requests.ConnectionError:
+                if pause is None:
+                    raise
             time.sleep(pause)
         answer.raise_for_status()
         result: Json = answer.json() if answer.content else {}

@@ -35,7 +35,7 @@ def passwords() -> Path:
 
 
 def environment(port: int) -> dict[str, str]:
-    """The process environment for every Airflow command.
+    """The process environment for every Airflow command, but for the database (`database.address`).
 
     Args:
         port: of the API server, on loopback.
@@ -55,9 +55,6 @@ def environment(port: int) -> dict[str, str]:
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords()),
-        # Whoever writes waits for the others, for longer than SQLite's 5 seconds: the machine may be busy. Not for much
-        # longer: the API server may wait for itself, one request blocking the loop that would end another one.
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder() / 'airflow.db'}?timeout=20",
         "LOGGING__BASE_LOG_FOLDER": str(logs()),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs() / "dag_processor"),
         "API__HOST": "127.0.0.1",
@@ -123,7 +120,8 @@ class AlreadyRunningError(RuntimeError):
     """Another process runs this Airflow; `owner` says which (`command`, `pid`, `port`)."""
 
     def __init__(self, owner: dict[str, Any]) -> None:
-        super().__init__(f"`make {owner['command']}` (process {owner['pid']}) already runs Airflow in {folder()}")
+        name = "bin/airflow" if owner["command"] == "airflow" else f"make {owner['command']}"
+        super().__init__(f"`{name}` (process {owner['pid']}) already runs Airflow in {folder()}")
         self.owner = owner
 
 

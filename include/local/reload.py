@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, date, datetime, timedelta
 
-import requests
-
 from include.local.api import FINISHED, Api, Json, Tell
 from include.settings import SettingsError
 
@@ -49,7 +47,7 @@ def reload_days(api: Api, days: list[date], tell: Tell) -> list[str]:
     problems = []
     ended = [day for day in days if day < today()]
     if ended:
-        backfill = begun_backfill(api, ended, tell) or create_backfill(api, ended, tell)
+        backfill = begun_backfill(api, ended, tell) or create_backfill(api, ended)
         problems += follow_backfill(api, backfill, ended, tell)
     for day in days[len(ended) :]:
         tell(f"{day}  not over yet: a run by hand")
@@ -103,11 +101,8 @@ def begun_backfill(api: Api, days: list[date], tell: Tell) -> Json | None:
         time.sleep(2)
 
 
-def create_backfill(api: Api, days: list[date], tell: Tell) -> Json:
-    """Asks Airflow for a backfill of the days, whatever runs they had before.
-
-    Airflow on SQLite may have made some of its runs when it finds the database busy. Asked again, it says so.
-    """
+def create_backfill(api: Api, days: list[date]) -> Json:
+    """Asks Airflow for a backfill of the days, whatever runs they had before."""
     body = {
         "dag_id": DAG_ID,
         "from_date": f"{days[0]}T00:00:00Z",
@@ -116,12 +111,7 @@ def create_backfill(api: Api, days: list[date], tell: Tell) -> Json:
         # Two, so that one has its next task ready while the other one's has the database.
         "max_active_runs": 2,
     }
-    try:
-        return api.call("POST", "/backfills", json=body)
-    except requests.HTTPError as error:
-        if error.response.status_code != requests.codes.conflict:
-            raise
-        return begun_backfill(api, days, tell) or api.call("POST", "/backfills", json=body)
+    return api.call("POST", "/backfills", json=body)
 
 
 def follow_backfill(api: Api, backfill: Json, days: list[date], tell: Tell) -> list[str]:
@@ -144,10 +134,7 @@ def follow_backfill(api: Api, backfill: Json, days: list[date], tell: Tell) -> l
         for failure in api.failures(DAG_ID, run["dag_run_id"]) or [run["dag_run_id"]]
     ]
     left_out = sorted({str(day) for day in days} - runs.keys())
-    problems += [
-        f"{day} was left out: another run of it was under way, or Airflow's database was busy. Reload it again."
-        for day in left_out
-    ]
+    problems += [f"{day} was left out: another run of it was under way. Reload it again." for day in left_out]
     return problems
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 import requests
 
-from include.local import home
+from include.local import home, leftovers
+from include.local.leftovers import family_of
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 # Their log servers would listen on every address; the web server reads the same files from the disk.
@@ -27,7 +29,7 @@ COMPONENTS = {
 }
 START_SECONDS = 180
 STOP_SECONDS = 20
-# Once is an accident, as when the scheduler meets a busy SQLite; more has a cause that lasts.
+# Once is an accident; more has a cause that lasts.
 MOST_DEATHS = 3
 DEATHS_WITHIN_SECONDS = 600
 
@@ -39,9 +41,11 @@ class ServiceError(RuntimeError):
 class Service:
     """One child process with its output in a log file."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
-        self.name = name
-        self.command, self.environment = command, environment
+    def __init__(
+        self, name: str, command: Sequence[str], environment: dict[str, str], stop_signal: int = signal.SIGTERM
+    ) -> None:
+        self.name, self.command = name, command
+        self.environment, self.stop_signal = environment, stop_signal
         self.log = home.logs() / f"{name}.log"
         self.log.parent.mkdir(exist_ok=True)
         self.deaths: list[float] = []
@@ -51,7 +55,7 @@ class Service:
         """Starts the process."""
         with self.log.open("ab") as output:
             # A session of its own: Ctrl-C reaches the parent alone, which then stops all in order.
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command,
                 env=self.environment,
                 stdout=output,
@@ -59,6 +63,8 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        leftovers.note(self.name, process.pid)
+        return process
 
     def check(self) -> None:
         """Raises ServiceError with the end of its log if the process has died."""
@@ -66,6 +72,19 @@ class Service:
         if code is not None:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise ServiceError(f"{self.name} ended with exit code {code}; the end of {self.log}:\n{tail}")
+
+    def wait_until(self, is_ready: Callable[[], bool]) -> None:
+        """Waits until it is of use.
+
+        Raises:
+            ServiceError: it has died, or was not ready after START_SECONDS.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{self.name} did not start within {START_SECONDS} s; see {self.log}")
+            time.sleep(0.1)
 
     def keep_alive(self) -> str | None:
         """Starts the process again if it has died, without what it left behind; returns what to tell of it.
@@ -88,19 +107,11 @@ class Service:
 
     def family(self) -> list[psutil.Process]:
         """Itself and all that it started, found by their session: also what a killed service has left behind."""
-        return [process for process in psutil.process_iter() if session_of(process) == self.process.pid]
+        return family_of(self.process.pid)
 
     def is_idle(self) -> bool:
         """Whether it has no child process at work."""
         return not psutil.Process(self.process.pid).children()
-
-
-def session_of(process: psutil.Process) -> int | None:
-    """Id of the session that the process belongs to, or None if it has ended."""
-    try:
-        return os.getsid(process.pid)
-    except ProcessLookupError:
-        return None
 
 
 def stop(services: Sequence[Service]) -> None:
@@ -109,7 +120,7 @@ def stop(services: Sequence[Service]) -> None:
     for service in services:
         # Of one that has died, what it left behind is asked itself.
         for process in [service.process] if service.process.poll() is None else service.family():
-            process.terminate()
+            process.send_signal(service.stop_signal)
     _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
     for process in left:
         process.kill()
@@ -166,12 +177,7 @@ def simulator(environment: dict[str, str], streams: int) -> Iterator[dict[str, s
         command = [sys.executable, "-m", "include.simulator", "--port", "0", "--unthrottled"]
         service = Service("simulator", [*command, "--streams", str(streams), "--ready-file", str(ready)], environment)
         stack.callback(stop, [service])
-        deadline = time.monotonic() + START_SECONDS
-        while not ready.exists():
-            service.check()
-            if time.monotonic() > deadline:
-                raise ServiceError(f"The simulator did not start; see {service.log}")
-            time.sleep(0.1)
+        service.wait_until(ready.exists)
         urls = json.loads(ready.read_text())
         connection = {
             "conn_type": "http",
@@ -181,3 +187,11 @@ def simulator(environment: dict[str, str], streams: int) -> Iterator[dict[str, s
             "extra": {"auth_url": urls["auth_url"]},
         }
         yield {"AIRFLOW_CONN_TWITCH_API": json.dumps(connection)}
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

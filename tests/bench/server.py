@@ -20,7 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
 from machine import Machine, Up, running_up
 
 HOURLY, RELOAD = "twitch_streams", "twitch_streams_reload"
-COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+COMPONENTS = ("postgres", "airflow api-server", "airflow scheduler", "airflow dag-processor", "airflow triggerer")
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Held:
                 held = child.memory_full_info().pss / 2**20
             except (psutil.Error, ProcessLookupError):
                 continue  # it has just ended
-            name = next((name for name in COMPONENTS if f"airflow {name}" in leader), None)
+            name = next((name for name in COMPONENTS if name in leader), None)
             if name:
                 now[name] += held
         now["all"] = sum(now.values())

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sqlite3
 import subprocess
 from pathlib import Path
 
 import duckdb
 import pytest
-from machine import Machine
+from machine import Machine, metadata
 from pings import ping_server
+from sqlalchemy import text
 from warehouse import Warehouse
 
+from include.local import database
 from include.settings import ROOT
 from include.simulator.config import SimulatorConfig
 from include.simulator.server import serve
@@ -152,7 +153,9 @@ def test_every_command_in_the_readme_works(machine: Machine, command: str) -> No
 
 
 @pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith("bin/")])
-def test_every_airflow_command_in_the_readme_works(machine: Machine, command: str, tmp_path: Path) -> None:
+def test_every_airflow_command_in_the_readme_works(
+    machine: Machine, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # On a copy: Airflow takes one backfill of a DAG at a time.
     shutil.copytree(machine.airflow, tmp_path / "airflow")
     done = subprocess.run(
@@ -164,9 +167,10 @@ def test_every_airflow_command_in_the_readme_works(machine: Machine, command: st
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    with sqlite3.connect(tmp_path / "airflow" / "airflow.db") as database:
-        asked = "select from_date, to_date, reprocess_behavior from backfill"
-        backfills = [tuple(str(value)[:10] for value in row) for row in database.execute(asked)]
+    monkeypatch.setenv("LOCAL_AIRFLOW_HOME", str(tmp_path / "airflow"))
+    asked = "select from_date, to_date, reprocess_behavior from backfill"
+    with database.running(), metadata() as connection:
+        backfills = [tuple(str(value)[:10] for value in row) for row in connection.execute(text(asked))]
     assert backfills == ([] if "--dry-run" in command else [("2025-08-01", "2025-08-14", "completed")])
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psutil
 from browser import logged_in, needs_browser
-from machine import Machine, Up, free_port
+from machine import Machine, Up, running_up
 from playwright.sync_api import expect
 from warehouse import Warehouse
+
+from include.local.services import free_port
 
 
 def test_all_of_it_listens_on_loopback_alone(up: Up) -> None:
@@ -34,9 +36,9 @@ def test_the_workers_have_imported_dbt_before_they_get_a_task(up: Up) -> None:
         assert "duckdb" in mapped and "pyarrow" in mapped
 
 
-def test_a_port_in_use_is_named(machine: Machine, up: Up) -> None:
+def test_a_port_in_use_is_named(machine: Machine, up: Up, tmp_path: Path) -> None:
     port = up.url.rsplit(":", 1)[1]
-    done = machine.make("up", PORT=port)
+    done = machine.make("up", PORT=port, LOCAL_AIRFLOW_HOME=str(tmp_path / "another"))
     assert done.returncode != 0
     assert f"Error: Port {port} is in use." in done.stderr and "make up PORT=" in done.stderr
 
@@ -102,3 +104,14 @@ def test_ctrl_c_stops_every_process_also_when_it_is_pressed_again(up: Up) -> Non
         time.sleep(wait)
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
+
+
+def test_what_a_kill_leaves_running_stops_nothing(machine: Machine) -> None:
+    with running_up(machine, PORT=str(free_port())) as up:
+        url, family = up.url, [up.process, *up.process.children(recursive=True)]
+        # make, and what it started; Airflow's own processes go on, and keep their port.
+        for process in [up.process, *up.process.children()]:
+            process.kill()
+    assert any(process.is_running() for process in family)
+    with running_up(machine, PORT=url.rsplit(":", 1)[1]):
+        assert psutil.wait_procs(family, timeout=30)[1] == []

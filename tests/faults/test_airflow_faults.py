@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,14 +14,15 @@ from typing import Any
 import psutil
 import pytest
 from campaign import whole_campaign_only
-from machine import Machine, Up, free_port, running_up, wait_until
+from machine import Machine, Up, metadata, running_up, wait_until
 from pings import PingServer, ping_server
-from postgres import postgres
+from sqlalchemy import text
 from warehouse import Warehouse, streams
 
-from include.local import home
+from include.local import database, home
 from include.local.api import Api
-from include.local.services import AIRFLOW, COMPONENTS, Service, running, session_of, simulator, stop
+from include.local.leftovers import session_of
+from include.local.services import AIRFLOW, COMPONENTS, Service, free_port, running, simulator, stop
 from include.settings import ROOT
 
 # Minutes each, most of them spent on waiting until Airflow notices.
@@ -159,7 +159,7 @@ def test_a_dag_paused_for_a_day_and_switched_on_again(up: Up, machine: Machine, 
     up.api.call("PATCH", f"/dags/{HOURLY}", json={"is_paused": True})
     known = {run["dag_run_id"] for run in up.wait_for_runs(HOURLY, 1)}
     files = set((warehouse.raw / "twitch_streams").iterdir())
-    put_a_day_back(machine.airflow / "airflow.db")
+    put_a_day_back(machine)
     up.api.call("PATCH", f"/dags/{HOURLY}", json={"is_paused": False})
 
     def is_new(run: dict[str, Any]) -> bool:
@@ -175,22 +175,24 @@ def test_a_dag_paused_for_a_day_and_switched_on_again(up: Up, machine: Machine, 
     assert warehouse.published() == warehouse.oracle()
 
 
-def put_a_day_back(metadata: Path) -> None:
+def put_a_day_back(machine: Machine) -> None:
     """What Airflow knows of the hourly DAG after a day's pause: each run, and the one that is due next, a day ago."""
-    database = sqlite3.connect(metadata, timeout=60)  # which does not enforce foreign keys
     times = {
         "dag_run": ["logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"],
         "dag": ["next_dagrun", "next_dagrun_data_interval_start", "next_dagrun_data_interval_end"],
     }
     times["dag"].append("next_dagrun_create_after")
-    with database:
-        for table, columns in times.items():
-            shifted = ", ".join(f"{name} = strftime('%Y-%m-%d %H:%M:%S.000000', {name}, '-1 day')" for name in columns)
-            database.execute(f"update {table} set {shifted} where dag_id = ?", [HOURLY])
-        for (table,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
-            if {"dag_id", "run_id"} <= {row[1] for row in database.execute(f"pragma table_info({table})")}:
-                database.execute(f"update {table} set run_id = 'old_' || run_id where dag_id = ?", [HOURLY])
-    database.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCAL_AIRFLOW_HOME", str(machine.airflow))
+        with metadata() as connection:
+            connection.execute(text("set session_replication_role = replica"))  # does not enforce foreign keys
+            for table, columns in times.items():
+                shifted = ", ".join(f"{name} = {name} - interval '1 day'" for name in columns)
+                connection.execute(text(f"update {table} set {shifted} where dag_id = '{HOURLY}'"))
+            with_runs = "select table_name from information_schema.columns where column_name = 'run_id'"
+            with_dags = "select table_name from information_schema.columns where column_name = 'dag_id'"
+            for (table,) in connection.execute(text(f"{with_runs} intersect {with_dags}")).fetchall():
+                connection.execute(text(f"update {table} set run_id = 'old_' || run_id where dag_id = '{HOURLY}'"))
 
 
 def test_a_killed_scheduler_is_started_again_and_ends_the_run(
@@ -214,15 +216,14 @@ def test_a_killed_scheduler_is_started_again_and_ends_the_run(
 
 @pytest.fixture
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Up, Warehouse, list[Service]]]:
-    """Two schedulers over one PostgreSQL, as Airflow has them in production; SQLite allows one."""
+    """Two schedulers, as a larger Airflow has them."""
     machine = Machine(tmp_path, tmp_path / "airflow", tmp_path / "data")
     for name in ("LOCAL_AIRFLOW_HOME", "DATA_DIR"):
         monkeypatch.setenv(name, machine.environment()[name])
     machine.data_dir.mkdir()
-    (tmp_path / "postgres").mkdir()
-    with postgres(tmp_path / "postgres") as database, ExitStack() as stack:
+    with database.running(), ExitStack() as stack:
         password = home.admin_password()
-        environment = home.environment(free_port()) | WATCHFUL | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
+        environment = home.environment(free_port()) | database.address() | WATCHFUL
         for command in ([AIRFLOW, "db", "migrate"], [sys.executable, "-m", "include.airflow_setup"]):
             subprocess.run(command, env=environment, check=True, capture_output=True)
         environment |= stack.enter_context(simulator(environment, 500))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,11 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import Connection, NullPool, create_engine
 
+from include.local import database
 from include.local.api import FINISHED, Api
+from include.local.services import free_port
 from include.settings import ROOT
 
 
@@ -108,11 +110,15 @@ def running_up(machine: Machine, **environ: str) -> Iterator[Up]:
             process.wait(120)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def metadata() -> Iterator[Connection]:
+    """A transaction with the database of the Airflow in LOCAL_AIRFLOW_HOME, whose server is running."""
+    address = database.address()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSFILE", address["PGPASSFILE"])
+        engine = create_engine(address["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], poolclass=NullPool)
+        with engine.begin() as connection:
+            yield connection
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:

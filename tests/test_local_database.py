@@ -1,0 +1,145 @@
+"""Airflow's database on this machine: a real PostgreSQL, which has to come up again whatever happened before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+from machine import metadata, wait_until
+from sqlalchemy import text
+
+from include.local import database, home
+from include.local.leftovers import end_leftovers
+from include.local.services import ServiceError
+from include.settings import ROOT
+
+
+@pytest.fixture(autouse=True)
+def airflow_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    # Longer than a socket's path may be.
+    path = tmp_path / "a person's folder" / "far/below/" / ("deep " * 20) / "airflow"
+    monkeypatch.setenv("LOCAL_AIRFLOW_HOME", str(path))
+    return path
+
+
+def put(number: int) -> None:
+    with metadata() as connection:
+        connection.execute(text("create table if not exists kept (number int)"))
+        connection.execute(text(f"insert into kept values ({number})"))
+
+
+def kept() -> list[int]:
+    with metadata() as connection:
+        return [row[0] for row in connection.execute(text("select number from kept order by 1"))]
+
+
+def test_what_is_written_is_there_the_next_time() -> None:
+    for number in range(2):
+        with database.running() as server:
+            put(number)
+            assert kept() == list(range(number + 1))
+        assert server.process.poll() == 0
+
+
+def test_it_listens_on_loopback_and_asks_who_is_there(airflow_home: Path) -> None:
+    with database.running() as server:
+        process = psutil.Process(server.process.pid)
+        family = [process, *process.children(recursive=True)]
+        listening = [link.laddr for of in family for link in of.net_connections("inet") if link.status == "LISTEN"]
+        assert {address.ip for address in listening} == {"127.0.0.1"}
+        assert {link.family for of in family for link in of.net_connections("unix") if link.laddr} == set()
+        with pytest.raises(psycopg2.OperationalError, match="no password supplied"):
+            psycopg2.connect(host="127.0.0.1", port=listening[0].port, user="airflow", dbname="postgres")
+        secret = home.secret("postgres_password")
+        assert secret not in " ".join([*process.cmdline(), *process.environ().values(), *database.address().values()])
+        # Airflow's keys are none of the server's business.
+        assert not any(name.startswith("AIRFLOW") for name in process.environ())
+    assert oct(airflow_home.stat().st_mode)[-3:] == "700" and oct(database.folder().stat().st_mode)[-3:] == "700"
+    assert oct(database.password_file().stat().st_mode)[-3:] == "600"
+    assert secret not in (home.logs() / "postgres.log").read_text()
+
+
+def test_a_kill_while_it_was_made_the_first_time_costs_nothing() -> None:
+    half = database.folder().with_suffix(".new")
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18\n")
+    with database.running():
+        put(1)
+    assert not half.exists()
+
+
+OWNER = """
+import os, signal
+from include.local import database
+with database.running() as server:
+    print(server.process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_server_whose_owner_was_killed_is_ended_and_nothing_lost() -> None:
+    with database.running():
+        put(1)
+    owner = subprocess.run([sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, check=False)
+    left = psutil.Process(int(owner.stdout))
+    put(2)
+    end_leftovers()
+    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    with database.running():
+        assert kept() == [1, 2]
+
+
+def test_a_server_that_is_killed_is_started_again_at_the_same_address() -> None:
+    with database.running() as server:
+        put(1)
+        address = database.address()
+        server.process.kill()
+        server.process.wait(30)
+
+        def answers() -> bool:
+            server.keep_alive()
+            try:
+                return kept() == [1]
+            except Exception:
+                return False
+
+        wait_until(answers, seconds=60)
+        assert database.address() == address
+
+
+def test_what_a_power_cut_leaves_names_no_other_process() -> None:
+    """The file with the server's process id, which by now is another program's."""
+    with database.running():
+        put(1)
+    database.pid_file().write_text(f"{os.getpid()}\n{database.folder()}\n0\n1\n")
+    end_leftovers()
+    with database.running():
+        assert kept() == [1]
+
+
+def test_data_that_it_cannot_read_is_told_in_its_own_words() -> None:
+    with database.running():
+        pass
+    (database.folder() / "PG_VERSION").write_text("7\n")
+    with (
+        pytest.raises(ServiceError, match=r"(?s)postgres ended with exit code 1; the end of .*version 7"),
+        database.running(),
+    ):
+        pass
+
+
+def test_a_command_that_comes_too_early_is_told_so() -> None:
+    with pytest.raises(ServiceError, match="is not running yet"):
+        database.address()
+
+
+def test_root_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServiceError, match=r"does not run as root.*run make as an ordinary user"):
+        database.as_ordinary_user(["postgres"])
