@@ -110,7 +110,7 @@ def binary(name: str) -> str:
 def as_ordinary_user(command: Sequence[str]) -> list[str]:
     """The command, which root runs as another user: PostgreSQL refuses to be root.
 
-    That user keeps root's right to pass through closed folders, as /root is, and Airflow's home.
+    That user keeps root's right to files, without which it could not pass through closed folders, as /root is.
 
     Raises:
         ServiceError: this is root, on a machine without the means.
@@ -130,7 +130,9 @@ def as_ordinary_user(command: Sequence[str]) -> list[str]:
 
 def give_to_ordinary_user(path: Path) -> None:
     """Gives a folder and what is in it, if they are root's, to the user that the server runs as."""
+    if os.geteuid() != 0:
+        return
     user = pwd.getpwnam("nobody")
-    if os.geteuid() == 0 and path.stat().st_uid != user.pw_uid:
+    if path.stat().st_uid != user.pw_uid:
         for found in (path, *path.rglob("*")):
             os.chown(found, user.pw_uid, user.pw_gid, follow_symlinks=False)
