@@ -1,6 +1,6 @@
-"""Puts into Airflow's database what the DAGs rely on: the pool, and the connections that the environment describes.
+"""Makes Airflow's database ready for the DAGs: tables, the pool, and the connections that the environment describes.
 
-python -m include.airflow_setup        after `airflow db migrate`; may be run again at any time
+python -m include.airflow_setup        may be run again at any time
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hmac
 import json
 from typing import Any
 
+from airflow.cli.cli_parser import get_parser
 from airflow.configuration import conf
 from airflow.models import Connection, Pool
 from airflow.utils.session import create_session
@@ -24,6 +25,9 @@ CONNECTIONS = {TWITCH_CONNECTION, HOURLY_CHECK, RELOAD_CHECK}
 
 def main() -> None:
     """Creates what is missing, and follows the environment where nobody has edited the connection since."""
+    # Airflow's own command, in a process that has imported it anyway: a second one would cost seconds.
+    migrate = get_parser().parse_args(["db", "migrate"])
+    migrate.func(migrate)
     Pool.create_or_update_pool(
         settings.DUCKDB_POOL,
         slots=1,

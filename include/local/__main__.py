@@ -172,7 +172,6 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
             # One run means one: no scheduled one beside it at the full hour.
             environment["AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE"] = "False"
         print("Setting up Airflow's database ...", flush=True)
-        call([AIRFLOW, "db", "migrate"], environment)
         told = call([sys.executable, "-m", "include.airflow_setup"], environment)
         if command != "reload" and "connection twitch_api" not in told:
             print("CLIENT_ID is not set: the streams come from the simulator.", flush=True)

@@ -224,8 +224,9 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Up, 
     with database.running(), ExitStack() as stack:
         password = home.admin_password()
         environment = home.environment(free_port()) | database.address() | WATCHFUL
-        for command in ([AIRFLOW, "db", "migrate"], [sys.executable, "-m", "include.airflow_setup"]):
-            subprocess.run(command, env=environment, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "include.airflow_setup"], env=environment, check=True, capture_output=True
+        )
         environment |= stack.enter_context(simulator(environment, 500))
         services = stack.enter_context(running(["api-server", "scheduler", "dag-processor"], environment))
         second = Service("second-scheduler", [AIRFLOW, *COMPONENTS["scheduler"]], environment)
