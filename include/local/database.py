@@ -21,7 +21,15 @@ from include.local.services import Service, ServiceError, free_port, stop
 MAJOR = 18
 USER = "airflow"
 HOST = "127.0.0.1"
-SETTINGS = {"listen_addresses": HOST, "unix_socket_directories": "", "timezone": "UTC", "log_timezone": "UTC"}
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    "max_wal_size": "128MB",
+}
+REMEDY = "Run make as an ordinary user, or set LOCAL_AIRFLOW_HOME to a folder on a disk of this machine."
 
 
 def folder() -> Path:
@@ -72,8 +80,8 @@ def running() -> Iterator[Service]:
     port = str(free_port())
     options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
     command = as_ordinary_user([binary("postgres"), "-D", str(folder()), "-p", port, *options])
-    # By SIGTERM, it would wait until the last client has gone by itself. Airflow's secrets are none of its business.
-    server = Service("postgres", command, {"PATH": os.environ["PATH"]}, stop_signal=signal.SIGINT)
+    # By SIGTERM, it would wait until the last client has gone by itself.
+    server = Service("postgres", command, own_environment(), stop_signal=signal.SIGINT)
     try:
         is_ready = [binary("pg_isready"), "--quiet", "--host", HOST, "--port", port]
         server.wait_until(lambda: subprocess.run(is_ready, check=False).returncode == 0)
@@ -93,13 +101,16 @@ def initialize() -> None:
     command = [binary("initdb"), "-D", str(new), "--username", USER, "--encoding", "UTF8", "--locale", "C"]
     command += ["--auth", "scram-sha-256", "--pwfile", str(home.folder() / "postgres_password")]
     give_to_ordinary_user(new)
-    done = subprocess.run(as_ordinary_user(command), capture_output=True, text=True, check=False)
+    done = subprocess.run(as_ordinary_user(command), env=own_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ServiceError(
-            f"Airflow's database, PostgreSQL, cannot be set up in {new}: {done.stderr.strip()}\n"
-            "If that is no disk of this machine, set LOCAL_AIRFLOW_HOME to a folder on one."
-        )
+        reason = done.stderr.strip()
+        raise ServiceError(f"Airflow's database, PostgreSQL, cannot be set up in {new}: {reason}\n{REMEDY}")
     new.rename(folder())
+
+
+def own_environment() -> dict[str, str]:
+    """Of PostgreSQL's processes: Airflow's secrets are none of their business, nor is the language of messages."""
+    return {"PATH": os.environ["PATH"], "LC_ALL": "C"}
 
 
 def binary(name: str) -> str:
@@ -129,10 +140,20 @@ def as_ordinary_user(command: Sequence[str]) -> list[str]:
 
 
 def give_to_ordinary_user(path: Path) -> None:
-    """Gives a folder and what is in it, if they are root's, to the user that the server runs as."""
+    """Gives a folder and what is in it, if they are root's, to the user that the server runs as.
+
+    Raises:
+        ServiceError: root may not do that here.
+    """
     if os.geteuid() != 0:
         return
     user = pwd.getpwnam("nobody")
     if path.stat().st_uid != user.pw_uid:
-        for found in (path, *path.rglob("*")):
-            os.chown(found, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        try:
+            for found in (path, *path.rglob("*")):
+                os.chown(found, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        except OSError as error:
+            raise ServiceError(
+                f"Airflow's database, PostgreSQL, does not run as root, and {path} cannot be given to another user "
+                f"({error.strerror}). {REMEDY}"
+            ) from None
