@@ -23,6 +23,8 @@ from states import (
 )
 from warehouse import Warehouse, streams
 
+from include.local import database
+from include.local.services import ServiceError
 from include.settings import ROOT
 from include.simulator.config import SimulatorConfig
 from include.simulator.server import Simulator, serve
@@ -57,7 +59,8 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     folder = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a file system can be mounted by root alone, or in: unshare -Urm make test")
+        with_rights = "unshare -Urm .venv/bin/pytest tests/faults/test_disk_full.py"
+        pytest.skip(f"a file system can be mounted by root alone, or in: {with_rights}")
     yield Disk(folder)
     subprocess.run(["umount", str(folder)], check=True)
 
@@ -162,3 +165,13 @@ def test_a_model_on_a_full_disk_says_so_and_is_made_good_by_the_next_run(
     warehouse.build(*run_vars())
     assert facts(warehouse) == after
     assert_nothing_is_left_behind(warehouse)
+
+
+def test_airflows_database_is_set_up_once_there_is_room(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_AIRFLOW_HOME", str(disk.folder / "airflow"))
+    disk.leave(10 * 2**20)
+    with pytest.raises(ServiceError, match=r"(?s)cannot be set up in .*No space left on device"), database.running():
+        pass
+    disk.filler.unlink()
+    with database.running():
+        pass
