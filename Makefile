@@ -34,7 +34,7 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
 
 $(MANIFEST): $(VENV)/.installed $(DBT_FILES)
-	@$(BIN)/dbt --quiet parse --project-dir include/dbt --profiles-dir include/dbt
+	@DATA_DIR="$(CURDIR)/data" $(BIN)/dbt --quiet parse --project-dir include/dbt --profiles-dir include/dbt --profile twitch_bi --target prod
 	@touch $@
 
 run: $(MANIFEST) ## One whole pipeline run, then what it made (simulated streams where CLIENT_ID is unset)

@@ -62,11 +62,11 @@ there and updates the asset `fact_streams`.
         doc_md="Reads all live streams from Helix into one raw Parquet file, or nothing. Its XCom holds counts.",
     )
     models = dbt_models(
-        full_refresh="{{ params.full_refresh }}",
         # A backfill reads the raw files of its own hour again, a snapshot that was due there among them.
-        vars=dbt_vars(
+        dbt_vars(
             "{{ dag_run.logical_date if dag_run.run_type == 'backfill' else '' }}",
             "{{ dag_run.logical_date + macros.timedelta(hours=1) if dag_run.run_type == 'backfill' else '' }}",
         ),
+        full_refresh="{{ params.full_refresh }}",
     )
     extract >> models >> report_task()

@@ -83,7 +83,5 @@ before all others.
         plan.output,
         doc_md="All but the newest day, one dbt invocation each, oldest first. Skipped where there is one day.",
     )
-    models = dbt_models(
-        vars={name: "{{ ti.xcom_pull('plan', key='last_day')." + name + " }}" for name in dbt_vars()},
-    )
+    models = dbt_models({name: "{{ ti.xcom_pull('plan', key='last_day')." + name + " }}" for name in dbt_vars()})
     plan >> earlier_days >> models >> report_task()

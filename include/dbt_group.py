@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import TaskGroup, XComArg
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 from cosmos.operators.local import DbtBuildLocalOperator
 
+from include import settings
 from include.settings import DBT_MANIFEST, DBT_PROJECT, DUCKDB_POOL
 
 PROFILE = ProfileConfig(
     profile_name="twitch_bi", target_name="prod", profiles_yml_filepath=DBT_PROJECT / "profiles.yml"
 )
-# Rendered when the task runs, so that parsing the DAG reads no environment.
-ENVIRONMENT = {"DATA_DIR": "{{ data_dir() }}"}
 OPERATOR_ARGS: dict[str, Any] = {
     "append_env": True,
     "pool": DUCKDB_POOL,
     # A run without a snapshot of its own still loads what is there.
     "trigger_rule": "none_failed",
     "execution_timeout": timedelta(hours=1),
-    # Unit tests prove code, not data.
-    "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
+    # Unit tests prove code, not data; nobody reads what dbt writes about a run as JSON, which takes a while.
+    "dbt_cmd_flags": ["--exclude-resource-type", "unit_test", "--no-write-json"],
 }
 
 
 def dbt_vars(
     reload_start: str = "", reload_end: str = "", *, remove_empty_days: str = "false", tested_hours: str = "2"
 ) -> dict[str, str]:
-    """The vars of each dbt invocation, always the same keys; empty ones are unset. Values may be templates."""
+    """What a dbt invocation is about, as the project's vars of that name; empty ones are unset. May be templates."""
     return {
         "reload_start": reload_start,
         "reload_end": reload_end,
@@ -41,15 +43,25 @@ def dbt_vars(
     }
 
 
-def dbt_models(group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
+def dbt_environment(about: Mapping[str, str], data_dir: str = "{{ data_dir() }}") -> dict[str, str]:
+    """The environment variables by which dbt learns what it is about (`dbt_vars`) and where the data is.
+
+    As `--vars`, which differ from run to run, they would have dbt parse all of the project each time, which takes
+    longer than most models do. The default is rendered when the task runs: parsing a DAG reads no environment.
+    """
+    return {"DATA_DIR": data_dir, **{f"TWITCH_BI_{name.upper()}": value for name, value in about.items()}}
+
+
+def dbt_models(about: Mapping[str, str], group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
     """The models with their data tests, in the order of their dependencies.
 
     A model and its tests are one `dbt build`, since a start of dbt costs more than the model itself; a test that
     looks at several models is a task of its own after them.
 
     Args:
+        about: what the invocations are about (`dbt_vars`).
         group_id: name of the task group.
-        operator_args: passed on to each dbt operator, e.g. `vars`, `full_refresh`.
+        operator_args: passed on to each dbt operator, e.g. `full_refresh`.
 
     Raises:
         FileNotFoundError: the dbt manifest has not been made.
@@ -59,7 +71,10 @@ def dbt_models(group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
     group: TaskGroup = DbtTaskGroup(
         group_id=group_id,
         project_config=ProjectConfig(
-            manifest_path=DBT_MANIFEST, project_name="twitch_bi", install_dbt_deps=False, env_vars=ENVIRONMENT
+            manifest_path=DBT_MANIFEST,
+            project_name="twitch_bi",
+            install_dbt_deps=False,
+            env_vars=dbt_environment(about),
         ),
         profile_config=PROFILE,
         execution_config=ExecutionConfig(
@@ -82,19 +97,25 @@ def dbt_models(group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
     return group
 
 
-def dbt_builds(task_id: str, every_vars: XComArg, **operator_args: Any) -> Any:
-    """All models and tests in one dbt invocation for each of the vars in the list `every_vars`, one after the other."""
+def dbt_builds(task_id: str, abouts: XComArg, **operator_args: Any) -> Any:
+    """All models and tests in one dbt invocation for each of the list `abouts` (`dbt_vars`), one after the other."""
     return DbtBuildLocalOperator.partial(
         task_id=task_id,
         project_dir=DBT_PROJECT,
         profile_config=PROFILE,
         invocation_mode=InvocationMode.DBT_RUNNER,
         install_deps=False,
-        env=ENVIRONMENT,
-        map_index_template="{{ task.vars['reload_start'][:16] }}",
+        # What dbt has parsed is kept for the next one.
+        cache_dir=Path(cosmos_settings.cache_dir) / task_id,
+        map_index_template="{{ task.env['TWITCH_BI_RELOAD_START'][:16] }}",
         **OPERATOR_ARGS,
         **operator_args,
-    ).expand(vars=every_vars)
+    ).expand(env=abouts.map(mapped_environment))
+
+
+def mapped_environment(about: Mapping[str, str]) -> dict[str, str]:
+    """For a mapped task, whose mapped arguments are no templates."""
+    return dbt_environment(about, str(settings.load().data_dir))
 
 
 def document_tasks(group: Any) -> None:

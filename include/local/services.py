@@ -159,6 +159,8 @@ def wait_until_healthy(services: dict[str, Service], url: str) -> None:
         for service in services.values():
             service.check()
         try:
+            # What tasks talk to takes seconds to answer for the first time: not while a task waits for it.
+            session.get(f"{url}/execution/health", timeout=60).raise_for_status()
             health = session.get(f"{url}/api/v2/monitor/health", timeout=5).json()
             unhealthy = {name for name in wanted if (health.get(name) or {}).get("status") != "healthy"}
             if not unhealthy:

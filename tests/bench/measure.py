@@ -78,12 +78,8 @@ class Dbt:
         self.data_dir, self.scratch = data_dir, scratch
 
     def build(self, *arguments: str, **variables: str) -> Cost:
-        """One invocation; always with the same vars, as in Airflow, since dbt parses all anew when they change."""
-        names = ("reload_start", "reload_end", "remove_empty_days", "tested_hours")
-        defaults = {"remove_empty_days": "false", "tested_hours": "2"}
-        values = {name: variables.get(name, defaults.get(name, "")) for name in names}
-        # Each set of values has a target folder, which keeps what dbt has parsed.
-        target = self.scratch / f"target {values['reload_start'] and 'reload'}"
+        """One invocation; what it is about is given as in Airflow, since dbt parses all anew for other `--vars`."""
+        target = self.scratch / "target"
         folders = {"project-dir": DBT_PROJECT, "profiles-dir": DBT_PROJECT, "target-path": target, "log-path": target}
         cost = cost_of(
             [
@@ -92,11 +88,10 @@ class Dbt:
                 "--exclude-resource-type",
                 "unit_test",
                 *(f"--{name}={folder}" for name, folder in folders.items()),
-                "--vars",
-                json.dumps(values),
                 *arguments,
             ],
             DATA_DIR=str(self.data_dir),
+            **{f"TWITCH_BI_{name.upper()}": value for name, value in variables.items()},
         )
         results = json.loads((target / "run_results.json").read_text())["results"]
         models = sum(r["execution_time"] for r in results if r["unique_id"].startswith("model."))

@@ -101,12 +101,14 @@ def test_dbt_works_on_the_same_folder_as_the_extraction(dags: dict[str, Any]) ->
     for dag in dags.values():
         for name in MODELS:
             task = dag.get_task(name)
-            assert task.env == {"DATA_DIR": "{{ data_dir() }}"} and "env" in task.template_fields
+            assert task.env["DATA_DIR"] == "{{ data_dir() }}" and "env" in task.template_fields
 
 
-def test_each_dbt_invocation_has_the_same_vars(dags: dict[str, Any]) -> None:
-    keys = {"reload_start", "reload_end", "remove_empty_days", "tested_hours"}
-    assert {frozenset(dag.get_task(name).vars) for dag in dags.values() for name in MODELS} == {frozenset(keys)}
+def test_no_dbt_invocation_has_vars_which_would_have_it_parse_all_anew(dags: dict[str, Any]) -> None:
+    names = {f"TWITCH_BI_{name}" for name in ("RELOAD_START", "RELOAD_END", "REMOVE_EMPTY_DAYS", "TESTED_HOURS")}
+    for dag in dags.values():
+        for task in (dag.get_task(name) for name in MODELS):
+            assert not task.vars and set(task.env) == {"DATA_DIR", *names}
 
 
 @pytest.mark.parametrize(
@@ -118,8 +120,9 @@ def test_a_backfill_of_the_hourly_dag_reloads_its_hour(
 ) -> None:
     task = dags["twitch_streams"].get_task("dbt.stg_streams")
     context = {"dag_run": a_run(run_type), "macros": SimpleNamespace(timedelta=timedelta)}
-    rendered = task.render_template(task.vars, context, task.get_template_env())
-    assert (rendered["reload_start"], rendered["reload_end"]) == tuple(
+    context["data_dir"] = lambda: "data"
+    rendered = task.render_template(task.env, context, task.get_template_env())
+    assert (rendered["TWITCH_BI_RELOAD_START"], rendered["TWITCH_BI_RELOAD_END"]) == tuple(
         time and time.replace("T", " ") + ":00+00:00" for time in window
     )
 

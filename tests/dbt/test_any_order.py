@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from warehouse import Warehouse, streams
+from warehouse import Warehouse, asked, streams
 
 FIRST = date(2025, 1, 1)
 DAYS = st.integers(0, 5)
@@ -92,7 +92,7 @@ class Pipeline(RuleBasedStateMachine):
         start = FIRST + timedelta(days=day) if day is not None else None
         end = start + timedelta(days=1) if start else None
         window = {"reload_start": str(start or ""), "reload_end": str(end or "")}
-        self.warehouse.build(*arguments, "--vars", json.dumps({**KEEP, **window, **more}))
+        self.warehouse.build(*arguments, "--vars", json.dumps(KEEP), **asked(**{**window, **more}))
         self.has_run = self.has_run or "--select" not in arguments
 
     def check(self, day: date | None = None) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from warehouse import Warehouse, streams
+from warehouse import Warehouse, asked, streams
 
 from include.settings import DBT_PROJECT
 
@@ -190,6 +190,19 @@ def test_one_macro_owns_the_window() -> None:
     users = [
         path.name
         for path in DBT_PROJECT.rglob("*.*")
-        if path.suffix in {".sql", ".py"} and "target" not in path.parts and "var('reload" in path.read_text()
+        if path.suffix in {".sql", ".py"} and "target" not in path.parts and "asked('reload" in path.read_text()
     ]
     assert users == ["reload_window.sql"]
+
+
+def test_a_scheduler_asks_for_a_window_without_having_all_parsed_anew(three_days: Warehouse) -> None:
+    files, days = sorted((three_days.raw / "twitch_streams").iterdir()), ("2025-01-01", "2025-01-03")
+    for path, day in zip((files[1], files[5]), days, strict=True):  # the second file of the day
+        path.unlink()
+        before = three_days.partitions()
+        told = three_days.build(**asked(reload_start=day, reload_end=f"{day}T23:00:00"))
+        assert changed(before, three_days.partitions()) == {day}
+        assert "partial parsing" not in told
+    assert three_days.published() == three_days.oracle()
+    done = three_days.dbt("build", **asked(reload_start="2025-01-02"))
+    assert done.returncode != 0 and "only reload_start is set" in done.stdout

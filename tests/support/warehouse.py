@@ -43,6 +43,11 @@ HELIX = pa.schema(
 SNAPSHOT = pa.schema([*HELIX, ("api_page_number", pa.int32()), ("fetched_at", pa.timestamp("us", tz="UTC"))])
 
 
+def asked(**about: object) -> dict[str, str]:
+    """What a dbt run is about, as a scheduler says it: dbt need not parse anew for it, as it has to for other vars."""
+    return {f"TWITCH_BI_{name.upper()}": str(value) for name, value in about.items()}
+
+
 @dataclass
 class Warehouse:
     """One DATA_DIR and the two folders that dbt writes besides."""

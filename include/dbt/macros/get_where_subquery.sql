@@ -27,15 +27,15 @@
 
 {# Since when a change is recent. With `tested_hours: all`, since ever. #}
 {% macro tested_since() -%}
-  {%- if var('tested_hours') == 'all' -%} timestamp '-infinity'
-  {%- else -%} (now() at time zone 'UTC' - interval {{ var('tested_hours') | int }} hours)
+  {%- if asked('tested_hours') == 'all' -%} timestamp '-infinity'
+  {%- else -%} (now() at time zone 'UTC' - interval {{ asked('tested_hours') | int }} hours)
   {%- endif -%}
 {%- endmacro %}
 
 
 {# `column in (values of the relation's recent rows)`; false where there are none, or no relation yet. #}
 {% macro one_of(column, relation, value, changed_at, day) -%}
-  {%- if var('tested_hours') == 'all' -%} {{ return('true') }} {%- endif -%}
+  {%- if asked('tested_hours') == 'all' -%} {{ return('true') }} {%- endif -%}
   {%- set literals = [] -%}
   {%- if execute and is_there(relation) -%}
     {%- set recent = "select " ~ value ~ " from " ~ relation ~ " where " ~ changed_at ~ " > " ~ tested_since()

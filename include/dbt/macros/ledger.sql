@@ -109,7 +109,7 @@ where
       or {{ relation }}.file_name not in (select file_name from {{ source('ledger', 'raw_files') }} where is_pruned)
       {%- endif %}
     )
-    {%- if relation == 'ledger' and not is_true(var('remove_empty_days')) %}
+    {%- if relation == 'ledger' and not is_true(asked('remove_empty_days')) %}
     and ledger.file_name_date in (
       select cast(file_name_datetime as date) from {{ source('raw', 'committed_files') }}
     )
@@ -183,7 +183,7 @@ where
   know that a changed rule did not reach them.
 #}
 {% macro name_days_without_raw() %}
-{%- if execute and not is_true(var('remove_empty_days')) and (reload_window() is not none or should_full_refresh()) -%}
+{%- if execute and not is_true(asked('remove_empty_days')) and (reload_window() is not none or should_full_refresh()) -%}
   {%- set days -%}
     select distinct cast(file_name_date as varchar)
     from {{ source('ledger', 'raw_files') }}
@@ -273,7 +273,7 @@ select partition_value
 from published
 left join ledger on try_cast(partition_value as date) = file_name_date
 where
-  coalesce(is_removed, {{ is_true(var('remove_empty_days')) }} and {{ in_reload_window('try_cast(partition_value as timestamp)') }})
+  coalesce(is_removed, {{ is_true(asked('remove_empty_days')) }} and {{ in_reload_window('try_cast(partition_value as timestamp)') }})
 {% endmacro %}
 
 

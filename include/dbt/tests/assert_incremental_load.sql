@@ -15,7 +15,7 @@ committed as (
     from {{ source('raw', 'committed_files') }} as files
     anti join {{ source('ledger', 'raw_files') }} as set_aside
         on files.file_name = set_aside.file_name and set_aside.error is not null
-    {% if var('tested_hours') != 'all' %}
+    {% if asked('tested_hours') != 'all' %}
         where {{ on_days_of_this_run('cast(files.file_name_datetime as date)') }}
     {% endif %}
 ),
