@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 
 from airflow.executors.local_executor import LocalExecutor
 
-from include.settings import DBT_PROJECT
+from include.dbt_ahead import parse_project
 
 # What the tasks import first, and what takes longest of it.
 PRELOADED = (
@@ -39,18 +38,3 @@ class PreloadingExecutor(LocalExecutor):
         except Exception:
             self.log.exception("dbt cannot parse the project ahead")
         super().start()
-
-
-def parse_project() -> None:
-    """Has dbt parse the project once, for the schemas and serializers of its own classes that it builds on the way.
-
-    Nothing else is kept: each task reads what it needs from its own cache. The database is not opened.
-    """
-    from dbt.cli.main import dbtRunner
-
-    folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-    with tempfile.TemporaryDirectory() as output:
-        folders += ["--target-path", output, "--log-path", output]
-        done = dbtRunner().invoke(["--quiet", "parse", *folders])
-    if done.exception:
-        raise done.exception

@@ -1,0 +1,28 @@
+"""What a process does once, so that each dbt invocation in what it forks is quick."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import redirect_stdout
+from io import StringIO
+
+from include.settings import DBT_PROJECT
+
+
+def parse_project() -> None:
+    """Has dbt parse the project, for the schemas and serializers of its own classes that it builds on the way.
+
+    Nothing else is kept: each invocation reads what it needs from its own cache. The database is not opened.
+
+    Raises:
+        Exception: dbt's own; the project cannot be parsed.
+    """
+    from dbt.cli.main import dbtRunner  # takes seconds, which who only needs the name of this function should not wait
+
+    folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
+    # Not by dbt's own --quiet, which would stay with all that is forked.
+    with tempfile.TemporaryDirectory() as output, redirect_stdout(StringIO()):
+        folders += ["--target-path", output, "--log-path", output]
+        done = dbtRunner().invoke(["parse", *folders])
+    if done.exception:
+        raise done.exception
