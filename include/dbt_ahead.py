@@ -23,6 +23,7 @@ def parse_project() -> None:
     # Not by dbt's own --quiet, which would stay with all that is forked.
     with tempfile.TemporaryDirectory() as output, redirect_stdout(StringIO()):
         folders += ["--target-path", output, "--log-path", output]
-        done = dbtRunner().invoke(["parse", *folders])
+        # The static parser would start threads, which no fork has: the next one to use it would wait for ever.
+        done = dbtRunner().invoke(["--no-static-parser", "parse", *folders])
     if done.exception:
         raise done.exception
