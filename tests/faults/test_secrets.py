@@ -38,7 +38,8 @@ sys.exit(main())
 """
 # The DAGs as Airflow stores them, and the environment that their tasks hand to dbt, rendered.
 AIRFLOW = """
-import json, sys
+import collections, json, sys
+from types import SimpleNamespace
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 bag = DagBag(sys.argv[1])
@@ -47,7 +48,8 @@ for dag in bag.dags.values():
     print(json.dumps(DagSerialization.to_dict(dag), default=str))
     for task in dag.tasks:
         if hasattr(task, "env"):
-            print(task.render_template(task.env, {}))
+            ti = SimpleNamespace(xcom_pull=lambda *_, **__: collections.defaultdict(str))
+            print(task.render_template(task.env, {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled")}))
 """
 # A ping that arrives and one that does not, with Airflow's logging as in a task.
 PINGS = """
