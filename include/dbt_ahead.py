@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import redirect_stdout
-from io import StringIO
 
 from include.settings import DBT_PROJECT
 
@@ -17,13 +15,13 @@ def parse_project() -> None:
     Raises:
         Exception: dbt's own; the project cannot be parsed.
     """
-    from dbt.cli.main import dbtRunner  # takes seconds, which who only needs the name of this function should not wait
+    # Here, since Airflow's processes all load the executor, and one of them starts it.
+    from dbt.cli.main import dbtRunner
 
     folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-    # Not by dbt's own --quiet, which would stay with all that is forked.
-    with tempfile.TemporaryDirectory() as output, redirect_stdout(StringIO()):
+    with tempfile.TemporaryDirectory() as output:
         folders += ["--target-path", output, "--log-path", output]
         # The static parser would start threads, which no fork has: the next one to use it would wait for ever.
-        done = dbtRunner().invoke(["--no-static-parser", "parse", *folders])
+        done = dbtRunner().invoke(["--quiet", "--no-static-parser", "parse", *folders])
     if done.exception:
         raise done.exception

@@ -22,7 +22,7 @@ PRELOADED = (
 class PreloadingExecutor(LocalExecutor):
     """Does in the scheduler, before it forks its workers, what every task would do for itself.
 
-    A dbt task takes less than half of the time. The memory is the scheduler's, and shared with all that it forks.
+    A dbt task takes less than half of the processor time. The memory is the scheduler's, shared with all that it forks.
     The switch is Airflow's setting `core.executor`: `LocalExecutor` does without.
     """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from include import executor
+from include import dbt_ahead, executor
 from include.settings import ROOT
 
 
@@ -22,6 +22,21 @@ def test_what_cannot_be_imported_ahead_is_left_to_the_tasks(
         assert "include.files" in sys.modules
         told = "".join(capfd.readouterr()) + caplog.text
         assert "include.no_such_module cannot be imported ahead" in told and "ModuleNotFoundError" in told
+    finally:
+        started.end()
+
+
+def test_a_project_that_cannot_be_parsed_is_left_to_the_tasks(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(executor, "PRELOADED", ())
+    monkeypatch.setattr(dbt_ahead, "DBT_PROJECT", tmp_path)
+    started = executor.PreloadingExecutor(parallelism=1)
+    started.start()
+    try:
+        assert all(worker.is_alive() for worker in started.workers.values())
+        told = "".join(capfd.readouterr()) + caplog.text
+        assert "dbt cannot parse the project ahead" in told and "dbt_project.yml" in told
     finally:
         started.end()
 

@@ -124,7 +124,7 @@ def note_memory(memory: dict[str, list[int]], process: psutil.Process) -> None:
         name = f"{process.pid} {' '.join(process.cmdline()[-3:])[:60]}"
         held = process.memory_info()
         # Of the memory that PostgreSQL's processes share, each comes to touch more and more.
-        memory.setdefault(name, []).append((held.rss - held.shared) >> 20)
+        memory.setdefault(name, []).append((held.rss - getattr(held, "shared", 0)) >> 20)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         pass
 

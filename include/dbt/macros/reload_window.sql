@@ -3,15 +3,6 @@
   owns its meaning; models and tests ask it.
 #}
 
-{#
-  One of the vars that say what a single run is about. dbt parses the whole project anew when its vars are not those of
-  the run before, so a scheduler gives them as environment variables: TWITCH_BI_RELOAD_START for `reload_start`.
-  Not while dbt parses: what it reads of the environment then is part of what it keeps.
-#}
-{% macro asked(name) %}
-  {{ return((env_var('TWITCH_BI_' ~ name | upper, '') if execute else '') or var(name)) }}
-{% endmacro %}
-
 {# {'start': ..., 'end': ...} as SQL literals of type timestamp (UTC), or none where no reload is asked for. #}
 {% macro reload_window() %}
   {%- set start, end = asked('reload_start') or none, asked('reload_end') or none -%}
