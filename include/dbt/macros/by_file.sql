@@ -14,6 +14,8 @@
     batch_rows     optional: rows of a batch. For a model that holds its input in memory, such as a window function;
                    without it, one insert takes all that the model gives.
     after_batch    optional: name of a macro that gets a list of SQL literals, the file names of a batch that is in
+    zstd           optional: columns of texts that are nearly all different, such as names. DuckDB's own choice would
+                   take three times as long to write for a tenth less of space, and be as quick to read.
 
   A column that the model wins is added, empty for rows that are there; one that it loses stays, and is empty from then
   on; for another type, the table must be made anew.
@@ -46,8 +48,10 @@ def materialize(df, con):
   {%- set changed = run_query(context[config.require('changed_files')]() ~ ' order by file_name').rows -%}
   {%- for batch in batches_of_files(changed, config.get('batch_rows')) -%}
     {%- set names = batch | join(', ') -%}
-    {%- do run_query("delete from " ~ table ~ " where file_name in (" ~ names ~ ")") if not should_full_refresh() -%}
-    {%- do run_query("insert into " ~ table ~ " by name select * from (" ~ rows ~ ") where file_name in (" ~ names ~ ")") -%}
+    {#- The range reaches the tables on both sides of a join by file_name, where the list reaches one. -#}
+    {%- set is_in_batch = "file_name between " ~ batch | first ~ " and " ~ batch | last ~ " and file_name in (" ~ names ~ ")" -%}
+    {%- do run_query("delete from " ~ table ~ " where " ~ is_in_batch) if not should_full_refresh() -%}
+    {%- do run_query("insert into " ~ table ~ " by name select * from (" ~ rows ~ ") where " ~ is_in_batch) -%}
     {%- do run_query(context[after_batch](names)) if after_batch -%}
   {%- endfor -%}
 
@@ -62,15 +66,20 @@ def materialize(df, con):
 
 {# Begins the transaction, and makes the table or gives it the columns that it lacks. #}
 {% macro make_table_for(table, rows) %}
+  {%- set columns = get_column_schema_from_query(rows) -%}
+  {%- set zstd = config.get('zstd', []) -%}
   {%- call statement('main') -%}
-    create {{ 'or replace table' if should_full_refresh() else 'table if not exists' }} {{ table }} as
-    select * from ({{ rows }}) where false
+    create {{ 'or replace table' if should_full_refresh() else 'table if not exists' }} {{ table }} (
+      {% for column in columns -%}
+        {{ adapter.quote(column.name) }} {{ column.data_type }}{{ ' using compression zstd' if column.name in zstd }}{{ ',' if not loop.last }}
+      {% endfor %}
+    )
   {%- endcall -%}
   {%- set there = {} -%}
   {%- for column in adapter.get_columns_in_relation(table) -%}
     {%- do there.update({column.name: column.data_type}) -%}
   {%- endfor -%}
-  {%- for column in get_column_schema_from_query(rows) -%}
+  {%- for column in columns -%}
     {%- if column.name not in there -%}
       {%- do run_query("alter table " ~ table ~ " add column " ~ adapter.quote(column.name) ~ " " ~ column.data_type) -%}
     {%- elif column.data_type | lower != there[column.name] | lower -%}

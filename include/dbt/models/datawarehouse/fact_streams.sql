@@ -6,8 +6,6 @@ observations as not materialized (
     select * from {{ ref('int_streams') }}
 ),
 
--- Each row lists its snapshots, of which a day has some dozens. To collect and sort a number for each, and to spell out
--- every set of numbers once, takes half of the time that lists of names would.
 snapshots as not materialized (
     select distinct
         file_name_date,
@@ -15,20 +13,26 @@ snapshots as not materialized (
     from observations
 ),
 
-files as not materialized (
-    select
-        file_name_date,
-        file_name,
-        row_number() over (partition by file_name_date order by file_name) as file_number
-    from snapshots
-),
-
-days as (
+days as not materialized (
     select
         file_name_date,
         list(file_name order by file_name) as file_names
-    from files
+    from snapshots
     group by file_name_date
+),
+
+-- Each row lists its snapshots, of which a day has some dozens. A bit for each, and every set of bits spelled out once,
+-- takes a third of the time that lists of names would.
+files as not materialized (
+    select
+        file_name_date,
+        unnest(file_names) as file_name,
+        set_bit(
+            bitstring('0', cast(len(file_names) as integer)),
+            cast(generate_subscripts(file_names, 1) - 1 as integer),
+            1
+        ) as file_bit
+    from days
 ),
 
 aggregated as (
@@ -39,7 +43,7 @@ aggregated as (
         game_id,
 
         -- lineage: the snapshots that saw the channel in the category
-        list_sort(list_distinct(list(cast(file_number as uinteger)))) as file_numbers,
+        bit_or(file_bit) as file_bits,
 
         -- measures
         avg(viewer_count) as avg_viewer_count,
@@ -51,19 +55,19 @@ aggregated as (
     group by file_name_date, user_id, game_id
 ),
 
-sets_of_numbers as (
+sets_of_bits as (
     select distinct
         file_name_date,
-        file_numbers
+        file_bits
     from aggregated
 ),
 
 sets_of_files as (
     select
         file_name_date,
-        file_numbers,
-        list_select(days.file_names, file_numbers) as file_names
-    from sets_of_numbers
+        file_bits,
+        list_where(days.file_names, cast(string_split(cast(file_bits as varchar), '') as boolean[])) as file_names
+    from sets_of_bits
     inner join days using (file_name_date)
 )
 
@@ -78,4 +82,4 @@ select
     nb_observations,
     max_viewer_count
 from aggregated
-inner join sets_of_files using (file_name_date, file_numbers)
+inner join sets_of_files using (file_name_date, file_bits)

@@ -1,6 +1,8 @@
 with
 
-typed as (
+-- Nothing is kept for a second use, so that the files that are asked for (by_file filters what comes out) are all that
+-- is read.
+typed as not materialized (
     select
         -- keys
         file_name,
@@ -26,8 +28,17 @@ typed as (
         file_row_number
     from {{ ref('stg_streams') }}
     where {{ counts() }}
+),
+
+-- A window function would have to hold and sort whole rows, for twice the time.
+last_rows as not materialized (
+    select
+        file_name,
+        max(file_row_number) as file_row_number
+    from typed
+    group by file_name, id
 )
 
-select * exclude (file_row_number)
+select typed.* exclude (file_row_number)
 from typed
-qualify row_number() over (partition by file_name, id order by file_row_number desc) = 1
+inner join last_rows using (file_name, file_row_number)
