@@ -21,6 +21,7 @@ import report
 from airflow_on_top import airflow_on_top
 from extraction import extraction
 from growth import after_many_files, of_many_streams
+from history import bench_dir
 from measure import Dbt, Spread
 from reload import rebuild_of_days, reload_of_a_day
 from report import Row
@@ -58,12 +59,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     args = parser.parse_args()
     size = FULL if args.full else QUICK
-    root = Path(os.environ.get("BENCH_DIR") or Path(tempfile.gettempdir()) / "twitch-bi-bench")
     os.environ.update(DO_NOT_TRACK="1", DBT_SEND_ANONYMOUS_USAGE_STATS="false")
     rows: list[Row] = []
     points: dict[str, Points] = {}
     for name in args.only:
-        folder = root / f"{size.streams}" / name
+        folder = bench_dir() / f"{size.streams}" / name
         folder.mkdir(parents=True, exist_ok=True)
         part, points[name] = PARTS[name](folder, size)
         rows += part
@@ -81,7 +81,7 @@ def hours(folder: Path, size: Size) -> tuple[list[Row], Points]:
     shutil.rmtree(folder / "data", ignore_errors=True)
     for days in size.history:
         dbt = Dbt(folder / "data", folder / "dbt")
-        cost = hourly.hourly(folder / "data", folder / "cache", dbt, size.streams, days, size.runs)
+        cost = hourly.hourly(folder / "data", dbt, size.streams, days, size.runs)
         new, idle = hourly.models(cost.hours), hourly.models(cost.idle)
         after = f"after {days} day(s)"
         rows += [
@@ -154,10 +154,17 @@ def growth(folder: Path, size: Size) -> tuple[list[Row], Points]:
 
 def whole_server(folder: Path, size: Size) -> tuple[list[Row], Points]:
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        held = server(Path(place), size.streams)
+        measured = server(Path(place), size.streams)
+    limit = "(its limit, in force)" if measured.are_in_force else "(its limit, not in force here)"
     return [
-        Row(f"memory of Airflow during {work}: {name}", Spread.of([mib]), "MiB")
-        for work, peaks in held.items()
+        Row(
+            f"memory of {name} during {work}",
+            Spread.of([mib]),
+            "MiB",
+            Spread.of([measured.limits[name]]) if name in measured.limits else None,
+            limit,
+        )
+        for work, peaks in measured.held.items()
         for name, mib in sorted(peaks.items())
     ], []
 

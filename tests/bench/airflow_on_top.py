@@ -8,8 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from history import make_history
-from hourly import FIRST
+from history import FIRST, give_history
 from measure import Cost, Dbt
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
@@ -31,7 +30,7 @@ def airflow_on_top(folder: Path, streams: int, runs: int) -> tuple[list[Tasks], 
     """(DAG runs of a warm Airflow that reload an hour each, `dbt build` of the same hours)."""
     machine = Machine(folder / "home", folder / "airflow", folder / "data")
     machine.home.mkdir(parents=True)
-    make_history(machine.data_dir, FIRST, 1, streams)
+    give_history(machine.data_dir, 1, streams)
     dbt = Dbt(machine.data_dir, folder)
     dbt.build()
     begin = datetime.combine(FIRST, time(), UTC)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from history import make_history
-from hourly import FIRST, HeldBack, age, forget
+from history import give_history
+from hourly import HeldBack, age, forget
 from measure import Cost, Dbt
 
 SMALL = 50
@@ -14,14 +14,14 @@ SMALL = 50
 def after_many_files(folder: Path, days: int, runs: int) -> list[Cost]:
     """One more hour after so many days of 24 snapshots of SMALL streams: what costs is their number."""
     data_dir = folder / "data"
-    make_history(data_dir, FIRST, days, SMALL)
+    give_history(data_dir, days, SMALL)
     return next_hours(data_dir, Dbt(data_dir, folder / "dbt"), runs)
 
 
 def of_many_streams(folder: Path, streams: int, runs: int) -> list[Cost]:
     """One more hour of so many streams, on the first day, after some others."""
     data_dir = folder / "data"
-    make_history(data_dir, FIRST, 1, streams, hours=runs + 3)
+    give_history(data_dir, 1, streams, hours=runs + 3)
     return next_hours(data_dir, Dbt(data_dir, folder / "dbt"), runs)
 
 

@@ -6,6 +6,9 @@ distributed with a long tail, one row in fifty is listed again on a later page, 
 
 from __future__ import annotations
 
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import duckdb
 from include.extract.raw import RawFolder
 
 DAY = timedelta(days=1)
+FIRST = date(2025, 8, 1)
 SNAPSHOT = """
 copy (
     with places as (
@@ -55,19 +59,50 @@ copy (
 """
 
 
-def make_history(data_dir: Path, first: date, days: int, streams: int, hours: int = 24) -> None:
-    """Writes what is missing of `days` days of raw, each with `hours` snapshots of `streams` streams, from 00:00 on."""
-    raw = RawFolder(data_dir)
-    for folder in (raw.files, raw.commits):
-        folder.mkdir(parents=True, exist_ok=True)
+def give_history(data_dir: Path, days: int, streams: int, hours: int = 24) -> None:
+    """Gives a data folder the raw files of so many days from FIRST on, `hours` snapshots of `streams` streams each.
+
+    They are made once, in BENCH_DIR, and linked from there. A history may be given that holds another one.
+    """
+    made, given = RawFolder(bench_dir() / "raw" / str(streams)), RawFolder(data_dir)
+    for raw in (made, given):
+        for folder in (raw.files, raw.commits):
+            folder.mkdir(parents=True, exist_ok=True)
+    first = datetime.combine(FIRST, time(), UTC)
+    times = {day * 24 + hour: first + timedelta(days=day, hours=hour) for day in range(days) for hour in range(hours)}
+    # DuckDB takes one core for one snapshot.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda hour: make_snapshot(made, streams, hour, times[hour]), times))
+    for at in times.values():
+        for source in (made.files / file_name(at), made.commits / marker_name(at)):
+            target = data_dir / source.relative_to(made.data_dir)
+            if not target.exists():
+                os.link(source, target)
+
+
+def make_snapshot(raw: RawFolder, streams: int, hour: int, at: datetime) -> None:
+    """Writes one snapshot and then its marker, unless it is there."""
+    marker = raw.commits / marker_name(at)
+    if marker.exists():
+        return
+    values = {"streams": streams, "hour": hour, "taken_at": at.replace(tzinfo=None), "load_id": load_id(at)}
     with duckdb.connect() as database:
-        for hour in (day * 24 + hour for day in range(days) for hour in range(hours)):
-            at = datetime.combine(first, time(), UTC) + timedelta(hours=hour)
-            load_id = str(int(at.timestamp()))
-            marker = raw.commits / f"bench__{load_id}.jsonl"
-            if marker.exists():
-                continue
-            query = SNAPSHOT.replace("{path}", str(raw.files / f"{load_id}.bench.parquet"))
-            values = {"streams": streams, "hour": hour, "taken_at": at.replace(tzinfo=None), "load_id": load_id}
-            database.execute(query, values)
-            marker.write_text("{}")
+        database.execute(SNAPSHOT.replace("{path}", str(raw.files / file_name(at))), values)
+    marker.write_text("{}")
+
+
+def load_id(at: datetime) -> str:
+    return str(int(at.timestamp()))
+
+
+def file_name(at: datetime) -> str:
+    return f"{load_id(at)}.bench.parquet"
+
+
+def marker_name(at: datetime) -> str:
+    return f"bench__{load_id(at)}.jsonl"
+
+
+def bench_dir() -> Path:
+    """Where the benchmarks keep their data."""
+    return Path(os.environ.get("BENCH_DIR") or Path(tempfile.gettempdir()) / "twitch-bi-bench")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
-from history import DAY, make_history
+from history import DAY, FIRST, give_history
 from measure import Cost, Dbt, Spread, cost_of
 
 from include.extract.raw import RawFolder
 
-FIRST = date(2025, 8, 1)
 FLOOR = str(Path(__file__).with_name("floor.py"))
 
 
@@ -50,10 +48,9 @@ class HeldBack:
             shutil.move(self.aside / path.name, path)
 
 
-def hourly(data_dir: Path, cache: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hourly:
+def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hourly:
     """Builds up to the last hours of the last day, then hour by hour."""
-    make_history(cache, FIRST, days, streams)
-    link_raw(cache, data_dir, days * 24)
+    give_history(data_dir, days, streams)
     held_back = HeldBack(data_dir, runs)
     for day in range(days):
         window = {"reload_start": str(FIRST + day * DAY), "reload_end": str(FIRST + (day + 1) * DAY)}
@@ -73,16 +70,6 @@ def hourly(data_dir: Path, cache: Path, dbt: Dbt, streams: int, days: int, runs:
         floor_day.append(cost_of([sys.executable, FLOOR, "day", *last_day]))
     size = (data_dir / "prod.duckdb").stat().st_size / 2**20
     return Hourly(days, hours, idle, size, floor_file, floor_day)
-
-
-def link_raw(cache: Path, data_dir: Path, snapshots: int) -> None:
-    """Gives the data folder the first snapshots of a longer history, without copying them."""
-    have, give = RawFolder(cache), RawFolder(data_dir)
-    for source, target, pattern in ((have.files, give.files, "*.parquet"), (have.commits, give.commits, "*.jsonl")):
-        target.mkdir(parents=True, exist_ok=True)
-        for path in sorted(source.glob(pattern))[:snapshots]:
-            if not (target / path.name).exists():
-                os.link(path, target / path.name)
 
 
 def forget(data_dir: Path) -> None:

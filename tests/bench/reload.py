@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from history import DAY, make_history
-from hourly import FIRST, FLOOR, forget
+from history import DAY, FIRST, give_history
+from hourly import FLOOR, forget
 from measure import Cost, Dbt, cost_of
 
 from include.extract.raw import RawFolder
@@ -24,7 +24,7 @@ class Reload:
 
 def reload_of_a_day(data_dir: Path, dbt: Dbt, streams: int, runs: int) -> Reload:
     """Of a day that is there already, as a person does it after a changed rule."""
-    make_history(data_dir, FIRST, 1, streams)
+    give_history(data_dir, 1, streams)
     files = sorted(str(path) for path in RawFolder(data_dir).files.glob("*.parquet"))[:24]
     window = {"reload_start": str(FIRST), "reload_end": str(FIRST + DAY)}
     dbt.build(**window)
@@ -37,7 +37,7 @@ def reload_of_a_day(data_dir: Path, dbt: Dbt, streams: int, runs: int) -> Reload
 
 def rebuild_of_days(data_dir: Path, dbt: Dbt, streams: int, days: int) -> tuple[list[Cost], Cost]:
     """(each day of a loop over days, as `make reload ALL=1` does it; one `dbt build --full-refresh`)."""
-    make_history(data_dir, FIRST, days, streams)
+    give_history(data_dir, days, streams)
     forget(data_dir)
     starts = [FIRST + day * DAY for day in range(days)]
     loop = [dbt.build(reload_start=str(start), reload_end=str(start + DAY)) for start in starts]
