@@ -61,6 +61,8 @@ lint: $(VENV)/.installed-dev ## All linters and the type checker
 	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint include/dbt
 	@$(BIN)/yamllint --strict .
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml
 
 audit: $(VENV)/.installed-dev ## Known vulnerabilities of the pinned packages (asks PyPI)
 	@$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip --progress-spinner off

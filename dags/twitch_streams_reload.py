@@ -9,6 +9,7 @@ from healthchecks import HealthchecksNotifier
 from include import settings
 from include.dbt_group import dbt_builds, dbt_models, dbt_vars
 from include.tasks import defaults, pings
+from include.tasks.docs import docs_task
 from include.tasks.reload import plan as plan_days
 from include.tasks.report import report_task
 
@@ -23,8 +24,8 @@ with DAG(
 One run is one UTC day: the models read the day's raw files again, so that a changed rule takes effect and a removed
 file leaves, and rewrite that day of `fact_streams.parquet` alone. Twitch is not asked.
 
-* **By itself**, each night, for the day that ended: it settles the day, and tests all of history. Days that were missed
-  since `START_DATE` are caught up.
+* **By itself**, each night, for the day that ended: it settles the day, tests all of history, and makes the docs anew
+  (Browse > dbt docs). Days that were missed since `START_DATE` are caught up.
 * **Some days:** a backfill (the button, `airflow dags backfill twitch_streams_reload -s 2025-08-01 -e 2025-08-14`, or
   `make reload`) with the reprocess behaviour "all runs". It takes days that have ended, from before `START_DATE`, too.
 * **Some hours, today, or all of history:** a run by hand, with the params of its form. Of several days, `earlier_days`
@@ -84,4 +85,4 @@ before all others.
         doc_md="All but the newest day, one dbt invocation each, oldest first. Skipped where there is one day.",
     )
     models = dbt_models({name: "{{ ti.xcom_pull('plan', key='last_day')." + name + " }}" for name in dbt_vars()})
-    plan >> earlier_days >> models >> report_task()
+    plan >> earlier_days >> models >> report_task() >> docs_task()

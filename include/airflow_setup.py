@@ -1,4 +1,4 @@
-"""Makes Airflow's database ready for the DAGs: tables, the pool, and the connections that the environment describes.
+"""Makes Airflow's database ready: tables, the pool, the connections that the environment describes, the first user.
 
 python -m include.airflow_setup        may be run again at any time
 """
@@ -16,10 +16,12 @@ from airflow.models import Connection, Pool
 from airflow.utils.session import create_session
 
 from include import settings
+from include.tasks.docs import publish_first
 from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK, ping_url_parts
 from include.tasks.snapshot import TWITCH_CONNECTION
 
 ORIGIN = "From the environment"
+ADMIN = "admin"
 CONNECTIONS = {TWITCH_CONNECTION, HOURLY_CHECK, RELOAD_CHECK}
 
 
@@ -34,12 +36,16 @@ def main() -> None:
         description="Whatever opens prod.duckdb: one process at a time may write it.",
         include_deferred=False,
     )
-    described = connections(settings.load())
+    environment = settings.load()
+    described = connections(environment)
     for conn_id, fields in described.items():
         print(f"connection {conn_id}: {put_connection(conn_id, fields)}")
     for conn_id in CONNECTIONS - described.keys():
         if is_persons_own(conn_id):
             print(f"connection {conn_id}: left as set in Airflow")
+    if password := environment.admin_password:
+        print(f"user {ADMIN}: {create_admin(password)}")
+    publish_first()
 
 
 def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
@@ -60,6 +66,25 @@ def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
             host, path = ping_url_parts(url)
             described[conn_id] = {"host": host, "login": None, "password": path, "extra": None}
     return described
+
+
+def create_admin(password: str) -> str:
+    """Makes the first user, unless there is one of that name; says what was done.
+
+    Not by Airflow's command, which takes the password as an argument that every process of the machine can read.
+
+    Raises:
+        RuntimeError: the auth manager would not have the user.
+    """
+    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+
+    with get_application_builder() as builder:
+        users = builder.sm
+        if users.find_user(ADMIN):
+            return "is there; its password stays as it is"
+        if not users.add_user(ADMIN, "Admin", "", f"{ADMIN}@localhost", users.find_role("Admin"), password):
+            raise RuntimeError(f"The user {ADMIN} could not be made; the log above says why.")
+        return "made, with ADMIN_PASSWORD"
 
 
 def put_connection(conn_id: str, fields: dict[str, Any]) -> str:

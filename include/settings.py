@@ -19,6 +19,9 @@ DBT_MANIFEST = DBT_PROJECT / "target" / "manifest.json"
 RAW_DATASET = "twitch_streams_pipeline_dataset"
 RAW_TABLE = "twitch_streams"
 
+# Folder under DATA_DIR with dbt's documentation for the web UI.
+DBT_DOCS = "dbt_docs"
+
 # Airflow pool of one slot for every task that opens prod.duckdb: DuckDB takes one writing process at a time.
 DUCKDB_POOL = "duckdb"
 
@@ -46,7 +49,7 @@ class Settings:
 
     `start_date` is the first day that the reload DAG catches up; without it, it catches up none.
     `airflow_home` and `port` are for `make run` and `make up` alone: where Airflow keeps its database and logs, and
-    where its web UI listens.
+    where its web UI listens. `admin_password` is for a server alone: of the first user, whom the setup makes.
     """
 
     data_dir: Path
@@ -59,6 +62,7 @@ class Settings:
     start_date: date | None
     airflow_home: Path
     port: int
+    admin_password: str | None = field(repr=False)
 
     def twitch_api(self) -> TwitchApi:
         """The API with its credentials.
@@ -124,6 +128,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         start_date=start_date,
         airflow_home=(ROOT / (value("LOCAL_AIRFLOW_HOME") or ".airflow")).resolve(),
         port=int(port),
+        admin_password=value("ADMIN_PASSWORD"),
     )
 
 
@@ -133,6 +138,11 @@ def duckdb_memory_limit(environ: Mapping[str, str] | None = None) -> str:
     Apart from `load`, since dbt by hand should not mind variables that it has no use for.
     """
     return ((_environ() if environ is None else environ).get("DUCKDB_MEMORY_LIMIT") or "").strip() or "600MB"
+
+
+def airflow_database() -> str | None:
+    """The URL of Airflow's own database, without its password, for the one task that cleans it up."""
+    return os.environ.get("AIRFLOW_DATABASE_URL")
 
 
 def _environ() -> Mapping[str, str]:

@@ -28,15 +28,16 @@ class Api:
     Args:
         url: of the server.
         check: called before each request; raises if what must be running is not.
+        password: of the user, where it is not the local Airflow's.
     """
 
-    def __init__(self, url: str, check: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, url: str, check: Callable[[], object] = lambda: None, password: str | None = None) -> None:
         self.url = url
         self.check = check
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy leads to this machine
         answer = self.session.post(
-            f"{url}/auth/token", json={"username": "admin", "password": home.admin_password()}, timeout=30
+            f"{url}/auth/token", json={"username": "admin", "password": password or home.admin_password()}, timeout=30
         )
         answer.raise_for_status()
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"

@@ -52,8 +52,10 @@ def address() -> dict[str, str]:
         port = pid_file().read_text().splitlines()[3]
     except (FileNotFoundError, IndexError):
         raise ServiceError("Airflow's database is not running yet. Try again in some seconds.") from None
+    url = f"postgresql+psycopg2://{USER}@{HOST}:{port}/postgres"
     return {
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{USER}@{HOST}:{port}/postgres",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+        "AIRFLOW_DATABASE_URL": url,
         "PGPASSFILE": str(password_file()),
     }
 

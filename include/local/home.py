@@ -45,11 +45,6 @@ def environment(port: int) -> dict[str, str]:
     airflow = {
         "CORE__DAGS_FOLDER": str(settings.ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(settings.ROOT / "plugins"),
-        "CORE__LOAD_EXAMPLES": "False",
-        "CORE__EXECUTOR": "include.executor.PreloadingExecutor",
-        "CORE__PARALLELISM": "4",
-        # A reload of all of history is one mapped task, a day each: 27 years.
-        "CORE__MAX_MAP_LENGTH": "10000",
         "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "CORE__FERNET_KEY": secret("fernet_key"),
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
@@ -60,12 +55,12 @@ def environment(port: int) -> dict[str, str]:
         "API__HOST": "127.0.0.1",
         "API__PORT": str(port),
         "API__BASE_URL": url,
-        "API__WORKERS": "1",
         "API__SECRET_KEY": secret("api_secret_key"),
         "API_AUTH__JWT_SECRET": secret("jwt_secret"),
-        "USAGE_DATA_COLLECTION__ENABLED": "False",
-        "COSMOS__ENABLE_TELEMETRY": "False",
         "COSMOS__CACHE_DIR": str(folder() / "cosmos"),
+        "COSMOS__DBT_DOCS_PROJECTS": json.dumps(
+            {"twitch_bi": {"dir": str(ours.data_dir / settings.DBT_DOCS), "name": "dbt docs"}}
+        ),
     }
     return {
         **os.environ,
@@ -73,6 +68,7 @@ def environment(port: int) -> dict[str, str]:
         "NO_PROXY": NO_PROXY,
         "no_proxy": NO_PROXY,
         "AIRFLOW_HOME": str(folder()),
+        "AIRFLOW_CONFIG": str(settings.ROOT / "airflow.cfg"),
         "DATA_DIR": str(ours.data_dir),
         "START_DATE": str(ours.start_date or first_day()),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",

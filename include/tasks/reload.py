@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
+# How far back days are looked for that no run has reloaded. Airflow must know its runs for as long (maintenance.py).
+LOOK_BACK = timedelta(days=90)
 
 Window = tuple[datetime, datetime]
 
@@ -61,11 +63,11 @@ def plan(dag_run: Any, params: Mapping[str, Any], ti: Any) -> list[dict[str, str
 
 
 def missed_days(ti: Any, day: datetime) -> list[Window]:
-    """The days from START_DATE to before `day`, of the last year, of which this DAG has no run."""
+    """The days from START_DATE to before `day`, but none before LOOK_BACK, of which this DAG has no run."""
     first = settings.load().start_date
     if first is None:
         return []
-    start = max(datetime.combine(first, time(), UTC), day - timedelta(days=365))
+    start = max(datetime.combine(first, time(), UTC), day - LOOK_BACK)
     days = days_of(start, day)
     if not days or ti.get_dr_count(ti.dag_id, logical_dates=[start for start, _ in days]) == len(days):
         return []

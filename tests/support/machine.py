@@ -78,14 +78,20 @@ class Up:
     def wait_for_runs(
         self, dag_id: str, count: int, seconds: float = 360, wanted: Callable[[Any], bool] = bool
     ) -> list[dict[str, Any]]:
-        """Waits until the DAG has that many of the wanted runs, all finished; returns them."""
-        deadline = time.monotonic() + seconds
-        while True:
-            runs = [run for run in self.api.every(f"/dags/{dag_id}/dagRuns", "dag_runs") if wanted(run)]
-            if len(runs) >= count and all(run["state"] in FINISHED for run in runs):
-                return runs
-            assert time.monotonic() < deadline, [(run["dag_run_id"], run["state"]) for run in runs]
-            time.sleep(1)
+        return wait_for_runs(self.api, dag_id, count, seconds, wanted)
+
+
+def wait_for_runs(
+    api: Api, dag_id: str, count: int, seconds: float = 360, wanted: Callable[[Any], bool] = bool
+) -> list[dict[str, Any]]:
+    """Waits until the DAG has that many of the wanted runs, all finished; returns them."""
+    deadline = time.monotonic() + seconds
+    while True:
+        runs = [run for run in api.every(f"/dags/{dag_id}/dagRuns", "dag_runs") if wanted(run)]
+        if len(runs) >= count and all(run["state"] in FINISHED for run in runs):
+            return runs
+        assert time.monotonic() < deadline, [(run["dag_run_id"], run["state"]) for run in runs]
+        time.sleep(1)
 
 
 @contextmanager

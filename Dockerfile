@@ -1,0 +1,34 @@
+# The pipeline on Airflow's official image: what runs in production is what requirements.txt pins, and nothing else.
+FROM apache/airflow:slim-3.3.2-python3.12
+
+# The image's own environment is left alone; this one holds the pinned packages, and goes first.
+ENV VIRTUAL_ENV=/home/airflow/twitch-bi
+ENV PATH="${VIRTUAL_ENV}/bin:${PATH}"
+# /opt/airflow, Airflow's home in the image, is this project's folder: airflow.cfg, dags/ and plugins/ lie where Airflow
+# looks for them.
+WORKDIR /opt/airflow
+
+COPY --chown=airflow:0 requirements.txt ./
+RUN python -m venv "${VIRTUAL_ENV}" \
+    && pip install --no-cache-dir --require-hashes --no-deps -r requirements.txt
+
+COPY --chown=airflow:0 pyproject.toml README.md LICENSE airflow.cfg ./
+COPY --chown=airflow:0 include include
+COPY --chown=airflow:0 dags dags
+COPY --chown=airflow:0 plugins plugins
+COPY --chown=airflow:0 --chmod=755 docker docker
+
+# Reports to nobody, and writes nowhere but into the mounted folders.
+ENV DATA_DIR=/opt/airflow/data \
+    AIRFLOW__COSMOS__CACHE_DIR=/opt/airflow/logs/.cosmos \
+    DO_NOT_TRACK=1 \
+    DBT_SEND_ANONYMOUS_USAGE_STATS=False \
+    PYTHONUNBUFFERED=1
+# dbt docs need a database to describe: an empty one, made for the build alone.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
+    && mkdir -p data logs \
+    && docker/build-dbt
+
+ENTRYPOINT ["/usr/bin/dumb-init", "--", "/opt/airflow/docker/entrypoint"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=2m --retries=5 CMD ["/opt/airflow/docker/healthy"]
+CMD ["airflow", "version"]

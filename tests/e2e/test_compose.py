@@ -1,0 +1,149 @@
+"""The services of docker-compose.yaml, as processes over PostgreSQL: what a server runs, without Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import requests
+from compose import LONG_RUNNING, SECRETS, MissingVariable, Stack, read, stack
+from machine import wait_for_runs, wait_until
+from warehouse import Warehouse, streams
+
+from include.local.api import Api
+from include.simulator.config import SimulatorConfig
+from include.simulator.server import serve
+
+HOURLY, RELOAD, MAINTENANCE = "twitch_streams", "twitch_streams_reload", "maintenance"
+DAYS = ["2025-03-29", "2025-03-30", "2025-03-31"]
+DOCS = "/cosmos/twitch_bi/dbt_docs_index.html"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, built: None) -> Iterator[Stack]:
+    """All services, healthy; raw holds three days before the first run."""
+    folder = tmp_path_factory.mktemp("server")
+    with (
+        serve(SimulatorConfig(streams=1_000, rate_limit=None)) as twitch,
+        stack(
+            folder,
+            CLIENT_ID="simulator",
+            CLIENT_SECRET="simulator-secret",
+            TWITCH_API_URL=twitch.api_url,
+            TWITCH_AUTH_URL=twitch.auth_url,
+        ) as made,
+    ):
+        warehouse = Warehouse(folder / "data", folder)
+        for number, day in enumerate(DAYS):
+            for hour in (3, 14):
+                warehouse.add_file(f"{day}T{hour:02}:00:00", streams(number * 24 + hour))
+        made.start_all()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def api(server: Stack) -> Api:
+    return server.api()
+
+
+@pytest.fixture(scope="module")
+def warehouse(server: Stack) -> Warehouse:
+    return Warehouse(server.folder / "data", server.folder)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_missing_secret_is_named_with_what_to_do(name: str) -> None:
+    with pytest.raises(MissingVariable, match=rf"{name}: run bin/secrets first"):
+        read({**SECRETS, name: ""})
+
+
+def test_the_limits_of_memory_fit_a_server_of_four_gigabytes() -> None:
+    services = read(SECRETS)
+    limits = [int(services[name]["mem_limit"].removesuffix("m")) for name in ("postgres", *LONG_RUNNING)]
+    assert sum(limits) <= 3400
+
+
+def test_all_of_it_restarts_rotates_its_logs_and_listens_on_loopback() -> None:
+    services = read(SECRETS)
+    for name in ("postgres", *LONG_RUNNING):
+        assert services[name]["restart"] == "unless-stopped" and services[name]["healthcheck"]
+    for service in services.values():
+        assert service["logging"]["options"]["max-size"]
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_init_may_run_again(server: Stack) -> None:
+    first = server.output("init")
+    assert "user admin: made" in first and "connection twitch_api: set from the environment" in first
+    again = server.run("init").removeprefix(first)
+    assert "user admin: is there" in again and "connection twitch_api: as in the environment" in again
+
+
+def test_no_secret_is_in_a_log(server: Stack) -> None:
+    for name in ("init", *LONG_RUNNING):
+        for secret in SECRETS.values():
+            assert secret not in server.output(name)
+
+
+def test_an_hourly_run_and_a_backfill_of_three_days(server: Stack, api: Api, warehouse: Warehouse) -> None:
+    for dag_id in (HOURLY, RELOAD):
+        api.switch_on(dag_id)
+    [run] = wait_for_runs(api, HOURLY, 1)
+    assert run["state"] == "success", api.failures(HOURLY, run["dag_run_id"])
+    days = {"from_date": f"{DAYS[0]}T00:00:00Z", "to_date": f"{DAYS[-1]}T00:00:00Z"}
+    api.call("POST", "/backfills", json={"dag_id": RELOAD, **days})
+    runs = wait_for_runs(api, RELOAD, 3, wanted=lambda run: run["run_type"] == "backfill")
+    assert [run["state"] for run in runs] == ["success"] * 3
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_who_is_not_logged_in_is_refused(server: Stack, api: Api, warehouse: Warehouse) -> None:
+    for path in ("/api/v2/dags", DOCS, "/cosmos/twitch_bi/manifest.json", "/cosmos", "/cosmos/"):
+        assert requests.get(f"{server.url}{path}", timeout=30).status_code == 401, path
+        forged = {"Authorization": "Bearer of-nobody"}
+        assert requests.get(f"{server.url}{path}", headers=forged, timeout=30).status_code in {401, 403}, path
+    browser = requests.get(f"{server.url}{DOCS}", headers={"Accept": "text/html"}, allow_redirects=False, timeout=30)
+    assert browser.status_code == 302 and "/auth/login" in browser.headers["Location"]
+    wrong = requests.post(f"{server.url}/auth/token", json={"username": "admin", "password": "admin"}, timeout=30)
+    assert wrong.status_code == 401
+
+
+def test_who_is_logged_in_reads_the_docs(server: Stack, api: Api) -> None:
+    page = api.session.get(f"{server.url}{DOCS}", timeout=30)
+    assert page.status_code == 200
+    assert "fact_streams" in page.text and "Channel id." in page.text
+
+
+def test_maintenance_cleans_the_database_and_the_logs(server: Stack, api: Api) -> None:
+    api.switch_on(MAINTENANCE)
+    run_id = api.start(MAINTENANCE)
+    [run] = wait_for_runs(api, MAINTENANCE, 1, wanted=lambda run: run["dag_run_id"] == run_id)
+    assert run["state"] == "success", api.failures(MAINTENANCE, run_id)
+
+
+def test_a_run_survives_that_its_scheduler_is_replaced(server: Stack, api: Api, warehouse: Warehouse) -> None:
+    run_id = api.start(HOURLY)
+    wait_until(lambda: any(task["state"] == "running" for task in tasks_of(api, run_id)))
+    server.stop("scheduler")
+    server.start("scheduler")
+    [run] = wait_for_runs(api, HOURLY, 1, seconds=600, wanted=lambda run: run["dag_run_id"] == run_id)
+    assert run["state"] == "success", api.failures(HOURLY, run_id)
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_the_end_leaves_no_process_behind(server: Stack) -> None:
+    family = [
+        member
+        for process in server.processes.values()
+        if process.poll() is None
+        for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    ]
+    server.stop_all()
+    _, left = psutil.wait_procs(family, timeout=10)
+    assert not left
+
+
+def tasks_of(api: Api, run_id: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = api.call("GET", f"/dags/{HOURLY}/dagRuns/{run_id}/taskInstances")["task_instances"]
+    return found
