@@ -63,6 +63,9 @@ lint: $(VENV)/.installed-dev ## All linters and the type checker
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/zizmor --offline --quiet --no-progress .github
 
 audit: $(VENV)/.installed-dev ## Known vulnerabilities of the pinned packages (asks PyPI)
 	@$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip --progress-spinner off

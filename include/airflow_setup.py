@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow.cli.cli_parser import get_parser
 from airflow.configuration import conf
@@ -16,12 +18,14 @@ from airflow.models import Connection, Pool
 from airflow.utils.session import create_session
 
 from include import settings
+from include.simulator.config import SimulatorConfig
 from include.tasks.docs import publish_first
 from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK, ping_url_parts
 from include.tasks.snapshot import TWITCH_CONNECTION
 
 ORIGIN = "From the environment"
 ADMIN = "admin"
+SIMULATOR = SimulatorConfig()
 CONNECTIONS = {TWITCH_CONNECTION, HOURLY_CHECK, RELOAD_CHECK}
 
 
@@ -58,6 +62,13 @@ def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
             "password": environment.client_secret,
             "extra": json.dumps({"auth_url": environment.auth_url}),
         }
+    elif environment.simulator_url and is_listening(environment.simulator_url):
+        described[TWITCH_CONNECTION] = {
+            "host": f"{environment.simulator_url}/helix",
+            "login": SIMULATOR.client_id,
+            "password": SIMULATOR.client_secret,
+            "extra": json.dumps({"auth_url": f"{environment.simulator_url}/oauth2/token"}),
+        }
     for conn_id, url in (
         (HOURLY_CHECK, environment.healthcheck_url),
         (RELOAD_CHECK, environment.healthcheck_reload_url),
@@ -66,6 +77,16 @@ def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
             host, path = ping_url_parts(url)
             described[conn_id] = {"host": host, "login": None, "password": path, "extra": None}
     return described
+
+
+def is_listening(url: str) -> bool:
+    """Whether somebody is at the URL's address; it may be a name that nobody has."""
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def create_admin(password: str) -> str:

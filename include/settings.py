@@ -49,7 +49,8 @@ class Settings:
 
     `start_date` is the first day that the reload DAG catches up; without it, it catches up none.
     `airflow_home` and `port` are for `make run` and `make up` alone: where Airflow keeps its database and logs, and
-    where its web UI listens. `admin_password` is for a server alone: of the first user, whom the setup makes.
+    where its web UI listens. `admin_password` and `simulator_url` are for a server alone: of the first user, whom the
+    setup makes, and where a simulated Twitch may be, which stands in for the real one while there are no credentials.
     """
 
     data_dir: Path
@@ -63,6 +64,7 @@ class Settings:
     airflow_home: Path
     port: int
     admin_password: str | None = field(repr=False)
+    simulator_url: str | None
 
     def twitch_api(self) -> TwitchApi:
         """The API with its credentials.
@@ -129,6 +131,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         airflow_home=(ROOT / (value("LOCAL_AIRFLOW_HOME") or ".airflow")).resolve(),
         port=int(port),
         admin_password=value("ADMIN_PASSWORD"),
+        simulator_url=value("SIMULATOR_URL"),
     )
 
 

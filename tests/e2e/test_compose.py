@@ -12,8 +12,6 @@ from machine import wait_for_runs, wait_until
 from warehouse import Warehouse, streams
 
 from include.local.api import Api
-from include.simulator.config import SimulatorConfig
-from include.simulator.server import serve
 
 HOURLY, RELOAD, MAINTENANCE = "twitch_streams", "twitch_streams_reload", "maintenance"
 DAYS = ["2025-03-29", "2025-03-30", "2025-03-31"]
@@ -22,23 +20,14 @@ DOCS = "/cosmos/twitch_bi/dbt_docs_index.html"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, built: None) -> Iterator[Stack]:
-    """All services, healthy; raw holds three days before the first run."""
+    """All services with the profile demo, healthy; raw holds three days before the first run."""
     folder = tmp_path_factory.mktemp("server")
-    with (
-        serve(SimulatorConfig(streams=1_000, rate_limit=None)) as twitch,
-        stack(
-            folder,
-            CLIENT_ID="simulator",
-            CLIENT_SECRET="simulator-secret",
-            TWITCH_API_URL=twitch.api_url,
-            TWITCH_AUTH_URL=twitch.auth_url,
-        ) as made,
-    ):
+    with stack(folder) as made:
         warehouse = Warehouse(folder / "data", folder)
         for number, day in enumerate(DAYS):
             for hour in (3, 14):
                 warehouse.add_file(f"{day}T{hour:02}:00:00", streams(number * 24 + hour))
-        made.start_all()
+        made.start_all(demo=True)
         yield made
 
 

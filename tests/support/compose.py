@@ -80,6 +80,7 @@ class Stack:
     database: psutil.Process
     database_port: str
     port: int = field(default_factory=free_port)
+    simulator_port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     began: Callable[[str, int], None] = lambda *_: None
     """Told of each new process: the service's name, and the process's id."""
@@ -115,6 +116,8 @@ class Stack:
         for there, here in (
             ("@postgres:5432", f"@127.0.0.1:{self.database_port}"),
             ("http://api-server:8080", self.url),
+            ("//simulator:8000", f"//127.0.0.1:{self.simulator_port}"),
+            ("0.0.0.0", "127.0.0.1"),
             (IN_THE_IMAGE, str(self.folder)),
         ):
             text = text.replace(there, here)
@@ -122,9 +125,10 @@ class Stack:
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         """Starts the service's own command."""
+        command = self.services[name]["command"]
         with (self.folder / f"{name}.log").open("ab") as output:
             process = subprocess.Popen(
-                [self.here(word) for word in self.services[name]["command"]],
+                [self.here(word) if word != "8000" else str(self.simulator_port) for word in command],
                 cwd=self.folder,
                 env=self.environment(name),
                 stdin=subprocess.DEVNULL,
@@ -145,8 +149,11 @@ class Stack:
     def output(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def start_all(self) -> None:
-        """What `docker compose up` does, until all is healthy."""
+    def start_all(self, *, demo: bool = False) -> None:
+        """What `docker compose [--profile demo] up` does, until all is healthy."""
+        if demo:
+            self.start("simulator")
+            self.wait_until_healthy("simulator")
         self.run("init")
         for name in LONG_RUNNING:
             self.start(name)
@@ -156,6 +163,7 @@ class Stack:
     def wait_until_healthy(self, name: str, seconds: float = 180) -> None:
         """By the service's own health check."""
         _, *check = self.services[name]["healthcheck"]["test"]
+        check = [word.replace("localhost/8000", f"localhost/{self.simulator_port}") for word in check]
         deadline = time.monotonic() + seconds
         while subprocess.run(
             [self.here(word) for word in check], env=self.environment(name), capture_output=True, check=False
@@ -175,8 +183,8 @@ class Stack:
 
     def stop_all(self) -> None:
         """In the order of `docker compose down`: what others depend on goes last."""
-        for name in [name for name in (*LONG_RUNNING[1:], LONG_RUNNING[0]) if name in self.processes]:
-            if self.processes[name].poll() is None:
+        for name in (*LONG_RUNNING[1:], LONG_RUNNING[0], "simulator"):
+            if name in self.processes and self.processes[name].poll() is None:
                 self.stop(name)
 
 
