@@ -10,7 +10,7 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test faults soak lint audit format bench lock clean
+.PHONY: help venv run up reload manifest test faults image-check soak lint audit format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
 
 faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)
 	@FAULTS=all $(BIN)/python -m pytest tests/faults --timeout 900
+
+image-check: $(VENV)/.installed-dev ## The Dockerfile's steps in a clean environment, where its Python is on this machine
+	@IMAGE=1 $(BIN)/python -m pytest -n 0 tests/image
 
 soak: $(VENV)/.installed-dev $(MANIFEST) ## A week of hourly runs through Airflow, with faults (SOAK_RUNS=168)
 	@$(BIN)/python tests/soak/soak.py

@@ -140,7 +140,7 @@ def duckdb_memory_limit(environ: Mapping[str, str] | None = None) -> str:
 
     Apart from `load`, since dbt by hand should not mind variables that it has no use for.
     """
-    return ((_environ() if environ is None else environ).get("DUCKDB_MEMORY_LIMIT") or "").strip() or "600MB"
+    return ((_environ() if environ is None else environ).get("DUCKDB_MEMORY_LIMIT") or "").strip() or "450MB"
 
 
 def airflow_database() -> str | None:

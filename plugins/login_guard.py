@@ -9,20 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from airflow.api_fastapi.core_api.security import get_user
 from airflow.plugins_manager import AirflowPlugin
-from fastapi import HTTPException, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
-from fastapi.security import HTTPBearer
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fastapi import HTTPException
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 GUARDED = ("/cosmos",)
 LOGIN = "/api/v2/auth/login"
-bearer = HTTPBearer(auto_error=False)
 
 
 class LoginGuard:
@@ -38,10 +36,18 @@ class LoginGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or sends a browser to the login and refuses anything else (401)."""
+        # Here, since tasks and the DAG processor load all plugins, too.
+        from airflow.api_fastapi.core_api.security import get_user
+        from fastapi import HTTPException
+        from fastapi.security import HTTPBearer
+
+        if self.is_guarded(scope) and scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # nothing that is guarded has any
+            return
         if self.is_guarded(scope):
             request = Request(scope, receive)
             try:
-                await get_user(request, None, await bearer(request))
+                await get_user(request, None, await HTTPBearer(auto_error=False)(request))
             except HTTPException as error:
                 await refusal(request, error)(scope, receive, send)
                 return
@@ -51,15 +57,18 @@ class LoginGuard:
         """Whether the scope is a request below one of the paths; `root_path` is where Airflow is as a whole."""
         if scope["type"] not in {"http", "websocket"}:
             return False
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        return any(path == guarded or path.startswith(f"{guarded}/") for guarded in self.paths)
+        # With and without the path that Airflow is below: which of them the router takes is its own affair.
+        paths = {scope["path"], scope["path"].removeprefix(scope.get("root_path", ""))}
+        return any(path == guarded or path.startswith(f"{guarded}/") for guarded in self.paths for path in paths)
 
 
 def refusal(request: Request, error: HTTPException) -> Response:
     """To the login and back for who reads pages; else the error as JSON."""
     if "text/html" in request.headers.get("accept", ""):
+        # Without scheme and host, which are another's behind a proxy.
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         root = request.scope.get("root_path", "")
-        return RedirectResponse(f"{root}{LOGIN}?next={quote(str(request.url), safe='')}", status_code=302)
+        return RedirectResponse(f"{root}{LOGIN}?next={quote(back, safe='')}", status_code=302)
     return JSONResponse({"detail": error.detail}, status_code=error.status_code)
 
 

@@ -19,6 +19,6 @@ def test_a_size_that_is_none_is_named() -> None:
 
 
 def test_the_default_is_a_size() -> None:
-    assert memory_limit(duckdb_memory_limit({})) == duckdb_memory_limit({"DUCKDB_MEMORY_LIMIT": " "}) == "600MB"
+    assert memory_limit(duckdb_memory_limit({})) == duckdb_memory_limit({"DUCKDB_MEMORY_LIMIT": " "}) == "450MB"
     with duckdb.connect(config={"memory_limit": duckdb_memory_limit({"DUCKDB_MEMORY_LIMIT": "2GB"})}) as database:
         assert database.execute("select current_setting('memory_limit')").fetchall() == [("1.8 GiB",)]

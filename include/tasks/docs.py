@@ -49,7 +49,13 @@ def publish_first() -> None:
 
 
 def publish(project_dir: str, **_: Any) -> None:
-    """Called by Cosmos where dbt has written: puts the page in the old one's place in one step."""
+    """Called by Cosmos where dbt has run: puts the page in the old one's place in one step.
+
+    Args:
+        project_dir: where Cosmos has had it made; without it, dbt has failed, as Cosmos will tell after this.
+    """
+    if not (Path(project_dir) / MADE).is_file():
+        return
     target = published()
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_suffix(".new")

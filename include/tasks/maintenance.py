@@ -27,7 +27,7 @@ LEAST_KEEP_DAYS = LOOK_BACK.days + 10
 
 
 def clean_database(params: Mapping[str, Any]) -> None:
-    """Runs Airflow's own `airflow db clean`, which keeps each DAG's newest run.
+    """Runs Airflow's own `airflow db clean`, which keeps each DAG's newest scheduled run.
 
     Args:
         params: of the run; what is older than its `keep_days` goes.
@@ -53,16 +53,16 @@ def clean_database(params: Mapping[str, Any]) -> None:
 
 
 def clean_logs(params: Mapping[str, Any]) -> int:
-    """Removes log files that nobody has written to for `keep_days`, and folders that have been empty for a day.
+    """Removes log files that nobody has written to for a while, and folders that have been empty for a day.
+
+    Args:
+        params: of the run; a log older than its `keep_days` goes.
 
     Returns:
         How many files it removed.
     """
-    folder, keep_days, now = (
-        Path(conf.get_mandatory_value("logging", "base_log_folder")),
-        params["keep_days"],
-        time.time(),
-    )
+    folder = Path(conf.get_mandatory_value("logging", "base_log_folder"))
+    now, keep_days = time.time(), params["keep_days"]
     before = now - timedelta(days=keep_days).total_seconds()
     removed = 0
     for here, _, names in os.walk(folder, topdown=False):

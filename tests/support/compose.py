@@ -28,7 +28,7 @@ from include.local.services import free_port
 from include.settings import ROOT
 
 IN_THE_IMAGE = "/opt/airflow"
-VARIABLE = re.compile(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{(\w+)(?:(:-|:\?)([^${}]*))?\}")
 SECRETS = {
     "POSTGRES_PASSWORD": "password-of-postgres",
     "FERNET_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
@@ -60,7 +60,10 @@ def read(environ: Mapping[str, str], path: Path = ROOT / "docker-compose.yaml") 
 
     def filled(node: Any) -> Any:
         if isinstance(node, str):
-            return VARIABLE.sub(value, node)
+            # A default may hold a variable: from the inside out.
+            while (text := VARIABLE.sub(value, node)) != node:
+                node = text
+            return node
         if isinstance(node, list):
             return [filled(entry) for entry in node]
         if isinstance(node, dict):
@@ -95,7 +98,7 @@ class Stack:
 
     def environment(self, name: str) -> dict[str, str]:
         """What the service's process gets, with the addresses and folders of this machine."""
-        given = {key: self.here(str(value)) for key, value in self.services[name]["environment"].items()}
+        given = {key: self.here(str(value)) for key, value in self.services[name].get("environment", {}).items()}
         return {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "LANG": "C.UTF-8",

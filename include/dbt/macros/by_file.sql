@@ -11,13 +11,13 @@
   Config:
     changed_files  name of a macro that gives a query (file_name, nb_rows): the files whose rows are replaced, one that
                    is gone among them. A Python model is run before it is asked.
-    batch_rows     optional: rows of a batch. For a model that holds its input in memory, such as a window function;
+    batch_rows     optional: rows of a batch. For a model that holds its input in memory, such as a join;
                    without it, one insert takes all that the model gives.
     after_batch    optional: name of a macro that gets a list of SQL literals, the file names of a batch that is in
     zstd           optional: columns of texts that are nearly all different, such as names. DuckDB's own choice would
                    take three times as long to write for a tenth less of space, and be as quick to read.
 
-  A column that the model wins is added, empty for rows that are there; one that it loses stays, and is empty from then
+  Columns are plain: of a struct, dbt-duckdb gives the fields one by one. A column that the model wins is added, empty for rows that are there; one that it loses stays, and is empty from then
   on; for another type, the table must be made anew.
 #}
 {% materialization by_file, adapter='duckdb', supported_languages=['sql', 'python'] %}
@@ -67,7 +67,9 @@ def materialize(df, con):
 {# Begins the transaction, and makes the table or gives it the columns that it lacks. #}
 {% macro make_table_for(table, rows) %}
   {%- set columns = get_column_schema_from_query(rows) -%}
-  {%- set zstd = config.get('zstd', []) -%}
+  {#- A file that DuckDB made before version 1.2 keeps to what was known then. -#}
+  {%- set is_old_file = query_value("tags['storage_version'] in ('v1.0.0+', 'v1.1.0+') from duckdb_databases() where database_name = current_database()") -%}
+  {%- set zstd = [] if is_old_file else config.get('zstd', []) -%}
   {%- call statement('main') -%}
     create {{ 'or replace table' if should_full_refresh() else 'table if not exists' }} {{ table }} (
       {% for column in columns -%}

@@ -142,29 +142,28 @@
 {% endmacro %}
 
 
-{# By name and after a typed select of nothing: a partition written by an earlier version may lack columns. #}
+{#
+  Each column with its type, and by name: a partition written by an earlier version may lack some. One that all of them
+  lack is null, and so are all where there is none. A union with a typed select of nothing would say the same in less,
+  and have each query read all partitions, whichever it asks for.
+#}
 {% macro partitioned_parquet_view(view, sql, location, partition_by) %}
   {%- set pattern = quote_literal(location ~ '/' ~ partition_by ~ '=*/*.parquet') -%}
-  {%- set columns = get_column_schema_from_query(sql) -%}
+  {%- set partitions = "read_parquet(" ~ pattern ~ ", union_by_name = true, hive_partitioning = true, hive_types_autocast = false)" -%}
+  {%- set is_any = query_value("count(*) from glob(" ~ pattern ~ ")") > 0 -%}
+  {%- set there = get_column_schema_from_query("select * from " ~ partitions) | map(attribute='name') | list if is_any else [] -%}
   create or replace view {{ view }} as
   select
-    {% for column in columns -%}
-      cast({{ adapter.quote(column.name) }} as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
+    {% for column in get_column_schema_from_query(sql) -%}
+      cast({{ adapter.quote(column.name) if column.name in there else 'null' }} as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
     {% endfor %}
-  from (
-    select
-      {% for column in columns -%}
-        cast(null as {{ column.data_type if column.name != partition_by else 'varchar' }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
-      {% endfor %}
-    where false
-    {% if query_value("count(*) from glob(" ~ pattern ~ ")") > 0 -%}
-    union all by name
-    select *
-    from read_parquet({{ pattern }}, union_by_name = true, hive_partitioning = true, hive_types_autocast = false)
-    -- DuckDB's own partitioned COPY writes a partition for null
-    where {{ partition_by }} is not null
-    {%- endif %}
-  )
+  {% if is_any -%}
+  from {{ partitions }}
+  -- DuckDB's own partitioned COPY writes a partition for null
+  where {{ partition_by }} is not null
+  {%- else -%}
+  where false
+  {%- endif %}
 {% endmacro %}
 
 
