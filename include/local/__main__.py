@@ -32,6 +32,7 @@ from include.local.services import (
 from include.local.summary import summary
 
 DAG_ID = "twitch_streams"
+MAINTENANCE_DAG_ID = "maintenance"
 DEMO_STREAMS = 5_000
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, the terminal was closed
 
@@ -93,7 +94,7 @@ def up(_: argparse.Namespace) -> int:
     check_data_dir(environment)
     home.record_first_day()
     with started("up", environment.port, list(COMPONENTS)) as (url, services):
-        for dag_id in (DAG_ID, RELOAD_DAG_ID):
+        for dag_id in (DAG_ID, RELOAD_DAG_ID, MAINTENANCE_DAG_ID):
             Api(url).switch_on(dag_id)
         print(f"\nAirflow is up: {url}\n  user admin, password {home.admin_password()}\n  logs in {home.logs()}")
         print(f"The DAG {DAG_ID} runs at each full hour. Ctrl-C stops everything.", flush=True)

@@ -20,7 +20,8 @@ PACKAGES = ("apache-airflow", "astronomer-cosmos", "dbt-core", "dbt-duckdb", "du
 class Row:
     """One line of the table.
 
-    `floor` is the least that the work can cost, measured beside it; `unit` is of both. `peak` is in MiB.
+    `floor` is the least that the work can cost, measured beside it, or what `floor_is` says; `unit` is of both. `peak`
+    is in MiB.
     """
 
     work: str
