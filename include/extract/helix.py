@@ -94,6 +94,7 @@ class Helix:
             request_backoff_factor=self.limits.backoff,
             request_max_retry_delay=self.limits.rate_limit_wait,
         ).session
+        ask_environment_once(self.session, self.api.api_url, self.api.auth_url)
 
     def pages(self, paginator: BasePaginator) -> Iterator[PageData[Any]]:
         """Reads pages of live streams until the paginator ends the list.
@@ -273,6 +274,20 @@ def words(response: requests.Response) -> str:
     except (ValueError, LookupError, TypeError):
         message = ""
     return " ".join(f"{response.status_code} {message or response.reason}".split())[:200]
+
+
+def ask_environment_once(session: requests.Session, *urls: str) -> None:
+    """Gives a session the proxies and certificates that the environment has for these hosts.
+
+    It would go through all of the environment twice for each page, which takes as long as parsing the page. Nor does it
+    look into a `.netrc` any more, whose password is none of Twitch's.
+    """
+    for url in urls:
+        found = session.merge_environment_settings(url, {}, None, None, None)
+        if proxy := requests.utils.select_proxy(url, found["proxies"]):
+            session.proxies["{0.scheme}://{0.hostname}".format(urlsplit(url))] = proxy
+        session.verify = found["verify"]
+    session.trust_env = False
 
 
 def check_url(variable: str, url: str) -> None:
