@@ -77,8 +77,8 @@ format: $(VENV)/.installed-dev ## Let ruff format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev $(MANIFEST) ## Measure each cost beside its floor (FULL=1: at full size, into docs/performance.md)
-	@$(BIN)/python tests/bench $(if $(FULL),--full)
+bench: $(VENV)/.installed-dev $(MANIFEST) ## Measure each cost beside its floor (FULL=1: at full size; ONLY="hourly reload")
+	@$(BIN)/python tests/bench $(if $(FULL),--full) $(if $(ONLY),--only $(ONLY))
 
 lock: ## Compile the requirements from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-strip-extras pyproject.toml -o requirements.txt

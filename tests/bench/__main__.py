@@ -2,8 +2,10 @@
 
     python tests/bench [--full] [--only hourly reload ...]
 
-Prints the page; the full size also writes it to docs/performance.md, with a plot. The data are made for it, always the
-same, and kept in BENCH_DIR (default: twitch-bi-bench in the temporary folder; the full size takes some 30 GB there).
+Prints the page of what has been measured; once all parts have been in full size, it is also written to
+docs/performance.md, with a plot. `--only` measures some parts (again), and takes what is known of the others. The data
+are made for it, always the same, and kept with the results in BENCH_DIR (default: twitch-bi-bench in the temporary
+folder; the full size takes some 30 GB there).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import hourly
@@ -24,7 +27,7 @@ from growth import after_many_files, of_many_streams
 from history import bench_dir
 from measure import Dbt, Spread
 from reload import rebuild_of_days, reload_of_a_day
-from report import Row
+from report import Part, Row
 from server import server
 
 from include.settings import ROOT
@@ -60,18 +63,19 @@ def main() -> None:
     args = parser.parse_args()
     size = FULL if args.full else QUICK
     os.environ.update(DO_NOT_TRACK="1", DBT_SEND_ANONYMOUS_USAGE_STATS="false")
-    rows: list[Row] = []
-    points: dict[str, Points] = {}
+    results = bench_dir() / f"{size.streams}"
     for name in args.only:
-        folder = bench_dir() / f"{size.streams}" / name
+        folder = results / name
         folder.mkdir(parents=True, exist_ok=True)
-        part, points[name] = PARTS[name](folder, size)
-        rows += part
-        print(*(row.markdown() for row in part), sep="\n", flush=True)
-    plot = ROOT / "docs" / "performance.svg" if args.full and args.only == list(PARTS) else None
-    page = report.page(rows, size.streams, size.runs, plot)
+        rows, points = PARTS[name](folder, size)
+        part = Part(f"{datetime.now(UTC):%Y-%m-%d}", rows, points)
+        part.save(results / f"{name}.json")
+        print(*(row.markdown() for row in part.rows), sep="\n", flush=True)
+    parts = {name: Part.load(file) for name in PARTS if (file := results / f"{name}.json").exists()}
+    plot = ROOT / "docs" / "performance.svg" if args.full and len(parts) == len(PARTS) else None
+    page = report.page(parts.values(), size.streams, size.runs, plot)
     if plot:
-        report.draw(plot, points["hourly"], points["reload"])
+        report.draw(plot, parts["hourly"].points, parts["reload"].points)
         (ROOT / "docs" / "performance.md").write_text(page)
     print(page)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
 from measure import Spread
@@ -38,15 +39,41 @@ class Row:
         return f"| {self.work} | {ratio} | {self.ours.text(2)} {self.unit} | {floor} | {peak} |"
 
 
-def page(rows: Sequence[Row], streams: int, runs: int, plot: Path | None) -> str:
+@dataclass(frozen=True)
+class Part:
+    """What one part has measured, and on which day; `points` are for a plot."""
+
+    day: str
+    rows: list[Row]
+    points: list[tuple[int, float, float]]
+
+    def save(self, path: Path) -> None:
+        """Keeps it for later pages."""
+        path.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, path: Path) -> Part:
+        """What was kept."""
+        kept = json.loads(path.read_text())
+
+        def row(fields: dict[str, Any]) -> Row:
+            spreads = {name: Spread(**fields[name]) for name in ("ours", "floor", "peak") if fields[name]}
+            return Row(**{**fields, **spreads})
+
+        return cls(kept["day"], [row(fields) for fields in kept["rows"]], [tuple(point) for point in kept["points"]])
+
+
+def page(parts: Iterable[Part], streams: int, runs: int, plot: Path | None) -> str:
     """The whole page as Markdown."""
+    parts = list(parts)
+    days = sorted({part.day for part in parts})
     cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
     picture = [f"![Cost against history and rows]({plot.name})", ""] if plot else []
     return "\n".join(
         [
             "# What it costs",
             "",
-            f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: snapshots of {streams:,} streams, "
+            f"Measured by `make bench` on {', '.join(days)}: snapshots of {streams:,} streams, "
             f"{cores} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, "
             f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
             "",
@@ -56,7 +83,7 @@ def page(rows: Sequence[Row], streams: int, runs: int, plot: Path | None) -> str
             "",
             "| work | ratio to the floor | ours | floor | peak, MiB |",
             "| --- | --- | --- | --- | --- |",
-            *(row.markdown() for row in rows),
+            *(row.markdown() for part in parts for row in part.rows),
             "",
             *picture,
         ]
