@@ -152,7 +152,7 @@ def test_every_command_in_the_readme_works(machine: Machine, command: str) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith("bin/")])
+@pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith("bin/airflow")])
 def test_every_airflow_command_in_the_readme_works(
     machine: Machine, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,7 @@ from types import SimpleNamespace
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 bag = DagBag(sys.argv[1])
-assert len(bag.dags) == 2 and not bag.import_errors, bag.import_errors
+assert len(bag.dags) == 3 and not bag.import_errors, bag.import_errors
 for dag in bag.dags.values():
     print(json.dumps(DagSerialization.to_dict(dag), default=str))
     for task in dag.tasks:

@@ -88,10 +88,11 @@ class Warehouse:
     def command(self, *arguments: str, project: Path = DBT_PROJECT) -> list[str]:
         """dbt's arguments with those that name the folders.
 
-        Other vars, or another profile, have a target folder of their own: in the same one, dbt would parse the whole
-        project again at each change.
+        Other vars, another profile, or another project have a target folder of their own: in the same one, dbt would
+        parse the whole project again at each change, or take what it knows of one project for the other.
         """
         parsed_for = [value for name, value in pairwise(arguments) if name in {"--vars", "--target"}]
+        parsed_for += [str(project)] if project != DBT_PROJECT else []
         key = hashlib.sha256("".join(parsed_for).encode()).hexdigest()[:8] if parsed_for else ""
         self.target = self.scratch / f"target{key}"
         folders = {"project-dir": project, "profiles-dir": project}
