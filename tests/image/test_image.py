@@ -85,12 +85,24 @@ class Image:
         return done.stdout
 
 
+def version_of_the_image() -> str:
+    """Of the Python that the Dockerfile's base has, such as 3.12."""
+    found = re.search(r"^FROM .*python(3\.\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
 def python_of_the_image() -> str | None:
-    """The Python that the Dockerfile's base has, on this machine."""
-    version = re.search(r"python(3\.\d+)$", (ROOT / "Dockerfile").read_text().split("FROM ", 1)[1].split("\n")[0])
-    assert version
-    of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{version[1]}.*/bin/python{version[1]}"))
-    return shutil.which(f"python{version[1]}") or (str(of_pyenv[-1]) if of_pyenv else None)
+    """That Python on this machine: the program itself, not what stands for it."""
+    wanted = version_of_the_image()
+    of_pyenv = (Path.home() / ".pyenv" / "versions").glob(f"{wanted}.*/bin/python{wanted}")
+    for python in filter(None, [*map(str, of_pyenv), shutil.which(f"python{wanted}")]):
+        ask = [python, "-c", "import sys; print(sys.executable, sys.version)"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        program, _, version = done.stdout.partition(" ")
+        if version.startswith(f"{wanted}."):
+            return program
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +111,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
         pytest.skip("part of make image-check")
     python = python_of_the_image()
     if not python:
-        pytest.skip("needs the Python of the image")
+        pytest.skip("needs the Python of the image (the FROM line of the Dockerfile)")
     # `python` must be it, as in the image.
     link = tmp_path_factory.mktemp("bin") / "python"
     link.symlink_to(python)
@@ -111,17 +123,26 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 def test_the_pinned_packages_fit_together(image: Image) -> None:
     assert "No broken requirements" in image.run("pip", "check")
     assert "3.3.2" in image.run("airflow", "version")
+    assert image.run("python", "--version").startswith(f"Python {version_of_the_image()}.")
 
 
 def test_manifest_and_docs_are_built_and_dbt_need_not_parse_again(image: Image) -> None:
     target = image.app / "include" / "dbt" / "target"
     assert "fact_streams" in (target / "static_index.html").read_text()
     assert (target / "manifest.json").stat().st_mode & 0o020
+    # As Cosmos calls it.
     folders = ["--project-dir", "include/dbt", "--profiles-dir", "include/dbt"]
+    folders += ["--profile", "twitch_bi", "--target", "prod"]
     assert "partial parsing" not in image.run("dbt", "ls", *folders, DBT_TARGET_PATH=str(target))
 
 
 def test_one_run_and_its_end(image: Image) -> None:
-    told = image.run("docker/entrypoint", "run", LOCAL_AIRFLOW_HOME=str(image.folder / "airflow"))
+    told = image.run(
+        "docker/entrypoint",
+        "run",
+        LOCAL_AIRFLOW_HOME=str(image.folder / "airflow"),
+        # Of the base image, which is not here; it runs what it is given.
+        ENTRYPOINT_OF_AIRFLOW="env",
+    )
     [facts] = (image.app / "data").glob("fact_streams.parquet/*/data.parquet")
     assert facts.stat().st_size and "fact_streams" in told

@@ -15,10 +15,11 @@
                    without it, one insert takes all that the model gives.
     after_batch    optional: name of a macro that gets a list of SQL literals, the file names of a batch that is in
     zstd           optional: columns of texts that are nearly all different, such as names. DuckDB's own choice would
-                   take three times as long to write for a tenth less of space, and be as quick to read.
+                   take twice as long to write them for a tenth less of space, and be as quick to read.
 
-  Columns are plain: of a struct, dbt-duckdb gives the fields one by one. A column that the model wins is added, empty for rows that are there; one that it loses stays, and is empty from then
-  on; for another type, the table must be made anew.
+  Columns are plain: of a struct, dbt-duckdb gives the fields one by one. A column that the model wins is added, empty
+  for rows that are there; one that it loses stays, and is empty from then on; for another type, the table must be made
+  anew.
 #}
 {% materialization by_file, adapter='duckdb', supported_languages=['sql', 'python'] %}
   {%- set table = this.incorporate(type='table') -%}

@@ -22,7 +22,7 @@ days as not materialized (
 ),
 
 -- Each row lists its snapshots, of which a day has some dozens. A bit for each, and every set of bits spelled out once,
--- takes a third of the time that lists of names would.
+-- takes half of the time that lists of their numbers would, and a quarter of that of lists of names.
 files as not materialized (
     select
         file_name_date,
