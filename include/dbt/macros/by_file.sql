@@ -13,7 +13,7 @@
                    is gone among them. A Python model is run before it is asked.
     batch_rows     optional: rows of a batch. For a model that holds its input in memory, such as a join;
                    without it, one insert takes all that the model gives.
-    after_batch    optional: name of a macro that gets a list of SQL literals, the file names of a batch that is in
+    after_batch    optional: name of a macro that gives a statement; it gets the filter for the rows of a batch that is in
     zstd           optional: columns of texts that are nearly all different, such as names. DuckDB's own choice would
                    take twice as long to write them for a tenth less of space, and be as quick to read.
 
@@ -48,12 +48,11 @@ def materialize(df, con):
   {%- do make_table_for(table, rows) -%}
   {%- set changed = run_query(context[config.require('changed_files')]() ~ ' order by file_name').rows -%}
   {%- for batch in batches_of_files(changed, config.get('batch_rows')) -%}
-    {%- set names = batch | join(', ') -%}
     {#- The range reaches the tables on both sides of a join by file_name, where the list reaches one. -#}
-    {%- set is_in_batch = "file_name between " ~ batch | first ~ " and " ~ batch | last ~ " and file_name in (" ~ names ~ ")" -%}
+    {%- set is_in_batch = "file_name between " ~ batch | first ~ " and " ~ batch | last ~ " and file_name in (" ~ batch | join(", ") ~ ")" -%}
     {%- do run_query("delete from " ~ table ~ " where " ~ is_in_batch) if not should_full_refresh() -%}
     {%- do run_query("insert into " ~ table ~ " by name select * from (" ~ rows ~ ") where " ~ is_in_batch) -%}
-    {%- do run_query(context[after_batch](names)) if after_batch -%}
+    {%- do run_query(context[after_batch](is_in_batch)) if after_batch -%}
   {%- endfor -%}
 
   {%- do persist_docs(table, model) -%}
