@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import urlsplit
+from functools import cached_property
+from typing import Any, cast
+from urllib.parse import urlencode, urlsplit
 
 import orjson
-import requests
-from dlt.common.jsonpath import compile_path
-from dlt.sources.helpers.requests import Client
-from dlt.sources.helpers.rest_client.client import PageData, RESTClient
-from dlt.sources.helpers.rest_client.paginators import BasePaginator
-from requests.auth import AuthBase
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+import tenacity
+from requests import PreparedRequest, Request, RequestException, Session
+from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
+from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
 
 from include.extract.errors import ExtractError, RefusedError
+from include.extract.paging import StreamPaginator
 from include.settings import TwitchApi
 
 logger = logging.getLogger(__name__)
 
-RETRIED = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError)
-DATA = compile_path("data")
-"""Compiled once: dlt would compile a string anew for each page, which costs more than parsing the page."""
+UNREACHABLE = (HTTPError, RequestException)
+"""No answer, by urllib3; and what requests says of a proxy that cannot be one."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -62,10 +61,55 @@ class Counts:
     rate_limit_waits: int = 0
 
 
-class BadAnswer(requests.HTTPError):
-    """An answer that the next attempt may better."""
+class BadAnswer(Exception):
+    """An answer that the next attempt may better; `wait` is how long the server asks for, in seconds."""
 
-    response: requests.Response
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class Endpoint(HTTPAdapter):
+    """A URL, and the connections to its host, by the proxy and with the certificates that the environment names.
+
+    requests finds these, once. What it does for each request on top costs as much as all else in a page together.
+    """
+
+    def __init__(self, url: str, limits: Limits) -> None:
+        super().__init__()
+        self.url = public(url)
+        self.timeout = Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
+        self._request: PreparedRequest = Request("GET", url).prepare()
+        with Session() as session:
+            self._found = session.merge_environment_settings(url, {}, None, None, None)
+        self._target = self.request_url(self._request, self._found["proxies"])
+
+    @cached_property
+    def pool(self) -> HTTPConnectionPool:
+        """The connections; nothing is sent before they are used."""
+        pool = self.get_connection_with_tls_context(self._request, self._found["verify"], self._found["proxies"])
+        return cast("HTTPConnectionPool", pool)
+
+    def ask(
+        self, method: str, headers: Mapping[str, str], query: str = "", body: str | None = None
+    ) -> BaseHTTPResponse:
+        """Sends one request and reads the answer, whatever it is.
+
+        A redirect is not followed: it could carry a secret to another host.
+
+        Raises:
+            HTTPError: there is no answer, or not all of it.
+        """
+        return self.pool.urlopen(
+            method,
+            f"{self._target}{query}",
+            body,
+            {**make_headers(accept_encoding=True, user_agent="twitch-bi"), **headers},
+            retries=False,
+            redirect=False,
+            assert_same_host=False,  # a proxy is asked for the whole URL
+            timeout=self.timeout,
+        )
 
 
 @dataclass
@@ -83,211 +127,168 @@ class Helix:
     def __post_init__(self) -> None:
         check_url("TWITCH_API_URL", self.api.api_url)
         check_url("TWITCH_AUTH_URL", self.api.auth_url)
-        self.session = Client(
-            request_timeout=(self.limits.connect_timeout, self.limits.read_timeout),
-            raise_for_status=False,
-            # The predicate decides alone: dlt's own lists would answer before it and leave retries uncounted.
-            status_codes=(),
-            exceptions=(),
-            retry_condition=self._is_transient,
-            request_max_attempts=self.limits.attempts,
-            request_backoff_factor=self.limits.backoff,
-            request_max_retry_delay=self.limits.rate_limit_wait,
-        ).session
-        ask_environment_once(self.session, self.api.api_url, self.api.auth_url)
+        self.streams = Endpoint(f"{self.api.api_url}/streams", self.limits)
+        self.tokens = Endpoint(self.api.auth_url, self.limits)
+        self.token: str | None = None
 
-    def pages(self, paginator: BasePaginator) -> Iterator[PageData[Any]]:
-        """Reads pages of live streams until the paginator ends the list.
+    def pages(self, paginator: StreamPaginator) -> Iterator[list[Any]]:
+        """Reads pages of live streams until the paginator ends the list; it learns of each before the page is given.
 
         Raises:
             ExtractError: Helix is unreachable, refuses the request, or keeps answering with no page.
         """
-        client = RESTClient(
-            self.api.api_url,
-            headers={"Client-Id": self.api.client_id},
-            auth=AppToken(self),
-            paginator=paginator,
-            data_selector=DATA,
-            session=self.session,
-        )
-        url = f"{public(self.api.api_url)}/streams"
+        while not paginator.ended_by:
+            body = self._page(paginator.cursor)
+            paginator.add(body)
+            yield body["data"]
+
+    def _page(self, after: str | None) -> dict[str, Any]:
+        query = {"first": self.limits.page_size} | ({"after": after} if after else {})
         try:
-            yield from client.paginate(
-                "streams",
-                params={"first": self.limits.page_size},
-                paginator=paginator,
-                hooks={"response": [self._check]},
-                allow_redirects=False,
-            )
+            self.token = self.token or self._ask_token()
+            return self._attempts()(self._ask_page, f"?{urlencode(query)}")
         except BadAnswer as error:
-            raise self.given_up(url, error) from error
-        except requests.RequestException as error:
-            raise unreachable(url, error, "TWITCH_API_URL") from error
+            raise self._given_up(self.streams, error) from error
+        except UNREACHABLE as error:
+            raise unreachable(self.streams.url, error, "TWITCH_API_URL") from error
 
-    def given_up(self, url: str, error: BadAnswer) -> ExtractError:
-        """The error for a request that was answered badly on every attempt."""
-        return ExtractError(f"{url}: {error}, {self.limits.attempts} times in a row. Try again later.")
-
-    def _is_transient(self, _: requests.Response | None, error: BaseException | None) -> bool:
-        transient = isinstance(error, (BadAnswer, *RETRIED))
-        if transient:
-            self.counts.retries += 1
-            logger.warning("request failed (%s)", reason(error))
-        return transient
-
-    def _check(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        """A response hook: lets pages pass, and raises on everything else."""
-        status = response.status_code
-        if status == 200:
-            # One parse, by the faster parser, for all who ask (dlt and the paginator).
-            body = parse(response)
-            response.json = lambda **_: body  # type: ignore[method-assign]
-            return
-        said = words(response)
-        if status == 429:
-            self._wait_for_reset(response)
-        if status == 429 or status >= 500 or (status == 400 and "cursor" in said.lower()):
+    def _ask_page(self, query: str) -> dict[str, Any]:
+        """One attempt, with a new token if Helix does not take the old one."""
+        answer = self._send(query)
+        if answer.status == 401:
+            logger.info("Helix answered %s: asking for a new token", words(answer))
+            self.counts.token_renewals += 1
+            self.token = self._ask_token()
+            answer = self._send(query)
+        if answer.status == 200:
+            return parse(answer.data)
+        said = words(answer)
+        if answer.status == 429:
+            raise BadAnswer(f"Helix answered {said}", self._wait_for_reset(answer))
+        if answer.status >= 500 or (answer.status == 400 and "cursor" in said.lower()):
             # An invalid cursor is not the end of the list: the same one is often good again a moment later.
-            raise BadAnswer(f"Helix answered {said}", response=response)
-        if status == 401:
+            raise BadAnswer(f"Helix answered {said}")
+        if answer.status == 401:
             raise RefusedError(
-                f"{public(response.url)}: Helix answered {said}, and to a new token again. "
+                f"{self.streams.url}: Helix answered {said}, and to a new token again. "
                 "Check that CLIENT_ID and CLIENT_SECRET belong to one application that is still active."
             )
-        raise RefusedError(f"{public(response.url)}: Helix answered {said}. Check CLIENT_ID and TWITCH_API_URL.")
+        raise RefusedError(f"{self.streams.url}: Helix answered {said}. Check CLIENT_ID and TWITCH_API_URL.")
 
-    def _wait_for_reset(self, response: requests.Response) -> None:
-        """Says in `Retry-After`, which dlt's back-off obeys, what Helix says in `Ratelimit-Reset`."""
-        self.counts.rate_limit_waits += 1
-        seconds = seconds_to_reset(response)
-        if 0 < seconds <= self.limits.rate_limit_wait:
-            response.headers["Retry-After"] = str(math.ceil(seconds))
-            logger.info("rate limit reached: waiting %.0f s for Ratelimit-Reset", seconds)
+    def _send(self, query: str) -> BaseHTTPResponse:
+        return self.streams.ask(
+            "GET", {"Client-Id": self.api.client_id, "Authorization": f"Bearer {self.token}"}, query
+        )
 
-
-class AppToken(AuthBase):
-    """The app access token: asked for when first needed, and once more for each request that Helix answers 401."""
-
-    def __init__(self, helix: Helix) -> None:
-        self.helix = helix
-        self.token: str | None = None
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        self.token = self.token or self._ask()
-        request.headers["Authorization"] = f"Bearer {self.token}"
-        request.register_hook("response", self._renew)  # type: ignore[no-untyped-call]
-        return request
-
-    def _renew(self, response: requests.Response, **kwargs: Any) -> requests.Response:
-        if response.status_code != 401:
-            return response
-        logger.info("Helix answered %s: asking for a new token", words(response))
-        self.helix.counts.token_renewals += 1
-        self.token = self._ask()
-        # Into the request itself, so that a later attempt of it carries the new token too.
-        request = response.request
-        request.headers["Authorization"] = f"Bearer {self.token}"
-        # As HTTPDigestAuth does: the adapter runs no hooks, so a second 401 goes on to the caller.
-        again: requests.Response = response.connection.send(request, **kwargs)
-        return again
-
-    def _ask(self) -> str:
-        """Asks for a token.
+    def _ask_token(self) -> str:
+        """Asks for an app access token.
 
         Raises:
             ExtractError: wrong credentials (in Twitch's words), no token in the answer, or no answer.
         """
-        api, url = self.helix.api, public(self.helix.api.auth_url)
         try:
-            response = self.helix.session.post(
-                api.auth_url,
-                # A form, not the query string: URLs end up in logs.
-                data={
-                    "client_id": api.client_id,
-                    "client_secret": api.client_secret,
-                    "grant_type": "client_credentials",
-                },
-                hooks={"response": self._check},
-                # A redirect could carry the secret to another host.
-                allow_redirects=False,
-            )
+            return self._attempts()(self._try_token)
         except BadAnswer as error:
-            raise self.helix.given_up(url, error) from None
-        except requests.RequestException as error:
-            raise unreachable(url, error, "TWITCH_AUTH_URL") from None
-        token: str = response.json()["access_token"]
-        return token
+            raise self._given_up(self.tokens, error) from None
+        except UNREACHABLE as error:
+            raise unreachable(self.tokens.url, error, "TWITCH_AUTH_URL") from None
 
-    def _check(self, response: requests.Response, **_: Any) -> None:
-        status = response.status_code
-        if status == 429 or status >= 500:
-            raise BadAnswer(f"Twitch answered {words(response)}", response=response)
-        if status != 200:
+    def _try_token(self) -> str:
+        form = {
+            "client_id": self.api.client_id,
+            "client_secret": self.api.client_secret,
+            "grant_type": "client_credentials",
+        }
+        # A form, not the query string: URLs end up in logs.
+        answer = self.tokens.ask("POST", {"Content-Type": "application/x-www-form-urlencoded"}, body=urlencode(form))
+        if answer.status == 429 or answer.status >= 500:
+            raise BadAnswer(f"Twitch answered {words(answer)}")
+        if answer.status != 200:
             raise RefusedError(
-                f"{public(self.helix.api.auth_url)}: Twitch gave no token: {words(response)}. "
+                f"{self.tokens.url}: Twitch gave no token: {words(answer)}. "
                 "Check CLIENT_ID and CLIENT_SECRET at https://dev.twitch.tv/console."
             )
         try:
-            token = orjson.loads(response.content)["access_token"]
+            token = orjson.loads(answer.data)["access_token"]
         except (ValueError, LookupError, TypeError):
             token = None
         if not isinstance(token, str) or not token:
-            raise BadAnswer("Twitch answered 200 without an access_token", response=response)
+            raise BadAnswer("Twitch answered 200 without an access_token")
+        return token
+
+    def _wait_for_reset(self, answer: BaseHTTPResponse) -> float:
+        """Seconds to wait for `Ratelimit-Reset`; 0 if what it says is not to be believed."""
+        self.counts.rate_limit_waits += 1
+        seconds = seconds_to_reset(answer.headers)
+        if not 0 < seconds <= self.limits.rate_limit_wait:
+            return 0.0
+        logger.info("rate limit reached: waiting %.0f s for Ratelimit-Reset", seconds)
+        return seconds
+
+    def _attempts(self) -> tenacity.Retrying:
+        """New for each call: a token is asked for within an attempt to read a page."""
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((BadAnswer, HTTPError)),
+            stop=tenacity.stop_after_attempt(self.limits.attempts),
+            wait=self._pause,
+            after=self._count,
+            reraise=True,
+        )
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """What the server asks for; else a second, and each time twice as long."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.wait if isinstance(error, BadAnswer) else 0.0
+        return asked or min(self.limits.backoff * 2 ** (state.attempt_number - 1), self.limits.rate_limit_wait)
+
+    def _count(self, state: tenacity.RetryCallState) -> None:
+        self.counts.retries += 1
+        logger.warning("request failed (%s)", reason(state.outcome.exception() if state.outcome else None))
+
+    def _given_up(self, asked: Endpoint, error: BadAnswer) -> ExtractError:
+        """The error for a request that was answered badly on every attempt."""
+        return ExtractError(f"{asked.url}: {error}, {self.limits.attempts} times in a row. Try again later.")
 
 
-def parse(response: requests.Response) -> dict[str, Any]:
-    """The body of a page.
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON of a page.
 
     Raises:
         BadAnswer: it is no JSON (cut, or an error page of something in between), or `data` is no list.
     """
     try:
-        body = orjson.loads(response.content)
+        page = orjson.loads(body)
     except orjson.JSONDecodeError:
         # orjson refuses half a surrogate pair, which one broken title could hold: that alone is replaced.
         try:
-            lenient = json.loads(response.content.decode("utf-8", "replace"))
-            body = orjson.loads(LONE_SURROGATE.sub("\ufffd", json.dumps(lenient, ensure_ascii=False)))
+            lenient = json.loads(body.decode("utf-8", "replace"))
+            page = orjson.loads(LONE_SURROGATE.sub("\ufffd", json.dumps(lenient, ensure_ascii=False)))
         except (ValueError, RecursionError):
-            raise BadAnswer("Helix answered 200 with JSON that does not parse", response=response) from None
-    if not isinstance(body, dict) or not isinstance(body.get("data"), list):
-        raise BadAnswer('Helix answered 200 without a list in "data"', response=response)
-    return body
+            raise BadAnswer("Helix answered 200 with JSON that does not parse") from None
+    if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+        raise BadAnswer('Helix answered 200 without a list in "data"')
+    return page
 
 
-def seconds_to_reset(response: requests.Response) -> float:
+def seconds_to_reset(headers: Mapping[str, str]) -> float:
     """Seconds from the server's clock (`Date`; ours without it) to `Ratelimit-Reset`; 0 if it cannot be told."""
     try:
-        now = parsedate_to_datetime(response.headers["Date"]).timestamp()
+        now = parsedate_to_datetime(headers["Date"]).timestamp()
     except (KeyError, ValueError):
         now = time.time()
     try:
-        return float(response.headers["Ratelimit-Reset"]) - now
+        return float(headers["Ratelimit-Reset"]) - now
     except (KeyError, ValueError):
         return 0.0
 
 
-def words(response: requests.Response) -> str:
+def words(answer: BaseHTTPResponse) -> str:
     """Status and message of an error, as Twitch gave them, on one short line."""
     try:
-        message = orjson.loads(response.content)["message"]
+        message = orjson.loads(answer.data)["message"]
     except (ValueError, LookupError, TypeError):
         message = ""
-    return " ".join(f"{response.status_code} {message or response.reason}".split())[:200]
-
-
-def ask_environment_once(session: requests.Session, *urls: str) -> None:
-    """Gives a session the proxies and certificates that the environment has for these hosts.
-
-    It would go through all of the environment twice for each page, which takes as long as parsing the page. Nor does it
-    look into a `.netrc` any more, whose password is none of Twitch's.
-    """
-    for url in urls:
-        found = session.merge_environment_settings(url, {}, None, None, None)
-        if proxy := requests.utils.select_proxy(url, found["proxies"]):
-            session.proxies["{0.scheme}://{0.hostname}".format(urlsplit(url))] = proxy
-        session.verify = found["verify"]
-    session.trust_env = False
+    return " ".join(f"{answer.status} {message or answer.reason}".split())[:200]
 
 
 def check_url(variable: str, url: str) -> None:
@@ -314,6 +315,6 @@ def reason(error: BaseException | None) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def unreachable(url: str, error: requests.RequestException, variable: str) -> ExtractError:
+def unreachable(url: str, error: BaseException, variable: str) -> ExtractError:
     """The error for a request that got no answer; `variable` is what sets the URL."""
     return ExtractError(f"{url} cannot be reached: {reason(error)}. Check the network, a proxy, and {variable}.")

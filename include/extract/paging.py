@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlt.sources.helpers.rest_client.paginators import BaseReferencePaginator
-from requests import Request, Response
-
 from include.extract.errors import ExtractError
-from include.extract.helix import Limits
 
 
-class StreamPaginator(BaseReferencePaginator):
+class StreamPaginator:
     """Follows `pagination.cursor`, and ends the list on any sign that it leads nowhere new.
 
     A short or an empty page alone is no such sign: Helix gives both in mid-list.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__()
-        self.limits = limits
+    def __init__(self, page_cap: int, barren_pages: int) -> None:
+        self.page_cap = page_cap
+        self.barren_pages = barren_pages
         self.pages = 0
         self.duplicates = 0
         self.ended_by = ""
@@ -29,34 +25,29 @@ class StreamPaginator(BaseReferencePaginator):
         self._ids: set[str] = set()
         self._barren = 0
 
-    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
-        """Takes note of a page.
+    def add(self, page: dict[str, Any]) -> None:
+        """Takes note of a page, as Helix sent it.
 
         Raises:
             ExtractError: the page cap is reached, and the list still goes on.
         """
         self.pages += 1
-        self._count(data or [])
-        pagination = response.json().get("pagination")
+        self._count(page["data"])
+        pagination = page.get("pagination")
         self.cursor = (pagination.get("cursor") if isinstance(pagination, dict) else None) or None
         if self.cursor is None:
             self.ended_by = "no cursor"
         elif self.cursor in self._cursors:
             self.ended_by = "cursor seen before"
-        elif self._barren >= self.limits.barren_pages:
+        elif self._barren >= self.barren_pages:
             self.ended_by = "pages without a new stream"
-        elif self.pages >= self.limits.page_cap:
+        elif self.pages >= self.page_cap:
             raise ExtractError(
-                f"The list of streams goes on after {self.limits.page_cap:,} pages ({len(self._ids):,} streams). "
+                f"The list of streams goes on after {self.page_cap:,} pages ({len(self._ids):,} streams). "
                 "Helix's paging is broken: try again later; if Twitch has really grown, raise page_cap."
             )
         else:
             self._cursors.add(self.cursor)
-        self._next_reference = None if self.ended_by else self.cursor
-
-    def update_request(self, request: Request) -> None:
-        """Asks for the page behind the cursor."""
-        request.params = {**request.params, "after": self._next_reference}
 
     def _count(self, streams: list[Any]) -> None:
         found = [stream.get("id") for stream in streams if isinstance(stream, dict)]

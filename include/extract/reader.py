@@ -30,7 +30,7 @@ class Reader:
     def __init__(self, helix: Helix, clock: Callable[[], float]) -> None:
         self.helix = helix
         self.clock = clock
-        self.paginator = StreamPaginator(helix.limits)
+        self.paginator = StreamPaginator(helix.limits.page_cap, helix.limits.barren_pages)
         self.builder = BatchBuilder()
 
     def tables(self) -> Iterator[pa.Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import secrets
 import shutil
@@ -84,7 +85,8 @@ def take_snapshot(
     reader = Reader(Helix(api, limits or Limits()), clock)
     try:
         recent = raw.recent_rows(COMPARED)
-        file_name = commit(reader, raw)
+        with rare_collections():
+            file_name = commit(reader, raw)
     except (PipelineStepFailed, OSError) as error:
         ours = explained(error, data_dir)
         raise ours from ours.__cause__
@@ -131,6 +133,20 @@ def commit(reader: Reader, raw: RawFolder) -> str | None:
             jobs = pipeline.load().load_packages[0].jobs["completed_jobs"]
     files = [job.job_file_info for job in jobs if job.job_file_info.table_name == RAW_TABLE]
     return f"{reader.builder.load_id}.{files[0].file_id}.parquet" if files else None
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Python looks for cycles of dead objects a hundred times less often: rows are many small objects in no cycle.
+
+    It would take an eighth of the snapshot's time.
+    """
+    usual = gc.get_threshold()
+    gc.set_threshold(100 * usual[0], *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 @contextmanager

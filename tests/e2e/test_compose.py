@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -123,6 +124,25 @@ def test_a_run_survives_that_its_scheduler_is_replaced(server: Stack, api: Api, 
     [run] = wait_for_runs(api, HOURLY, 1, seconds=600, wanted=lambda run: run["dag_run_id"] == run_id)
     assert run["state"] == "success", api.failures(HOURLY, run_id)
     assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_run_survives_that_all_services_are_restarted(server: Stack, api: Api, warehouse: Warehouse) -> None:
+    run_id = api.start(HOURLY)
+    wait_until(lambda: any(task["state"] == "running" for task in tasks_of(api, run_id)))
+    for name in reversed(LONG_RUNNING):
+        server.stop(name)
+    for name in LONG_RUNNING:
+        server.start(name)
+    server.wait_until_healthy("api-server")
+    [run] = wait_for_runs(api, HOURLY, 1, seconds=600, wanted=lambda run: run["dag_run_id"] == run_id)
+    assert run["state"] == "success", api.failures(HOURLY, run_id)
+    assert warehouse.published() == warehouse.oracle()
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_what_a_service_says_is_one_json_object_a_line(server: Stack, name: str) -> None:
+    lines = [json.loads(line) for line in server.output(name).splitlines()]
+    assert lines and all(line["event"] and line["level"] for line in lines)
 
 
 def test_no_secret_is_in_a_log_of_a_service_or_a_task(server: Stack) -> None:
