@@ -1,14 +1,16 @@
 """Makes Airflow's database ready: tables, the pool, the connections that the environment describes, the first user.
 
-python -m include.airflow_setup        may be run again at any time
+python -m include.airflow_setup [--forget-unreadable]        may be run again at any time
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import hmac
 import json
 import socket
+import sys
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ from airflow.cli.cli_parser import get_parser
 from airflow.configuration import conf
 from airflow.models import Connection, Pool
 from airflow.utils.session import create_session
+from cryptography.fernet import InvalidToken
+from sqlalchemy.orm import Session
 
 from include import settings
 from include.simulator.config import SimulatorConfig
@@ -29,8 +33,20 @@ SIMULATOR = SimulatorConfig()
 CONNECTIONS = {TWITCH_CONNECTION, HOURLY_CHECK, RELOAD_CHECK}
 
 
-def main() -> None:
-    """Creates what is missing, and follows the environment where nobody has edited the connection since."""
+class UnreadableError(RuntimeError):
+    """A connection is encrypted with another key than FERNET_KEY; the message says what to do."""
+
+
+def main(*, forget_unreadable: bool = False) -> None:
+    """Creates what is missing, and follows the environment where nobody has edited the connection since.
+
+    Args:
+        forget_unreadable: removes the connections that FERNET_KEY does not open, since the key that does is lost.
+
+    Raises:
+        SettingsError: the environment contradicts itself.
+        UnreadableError: a connection is not readable, and was not to be forgotten.
+    """
     # Airflow's own command, in a process that has imported it anyway: a second one would cost seconds.
     migrate = get_parser().parse_args(["db", "migrate"])
     migrate.func(migrate)
@@ -42,6 +58,8 @@ def main() -> None:
     )
     environment = settings.load()
     described = connections(environment)
+    for conn_id in CONNECTIONS:
+        check_readable(conn_id, forget=forget_unreadable)
     for conn_id, fields in described.items():
         print(f"connection {conn_id}: {put_connection(conn_id, fields)}")
     for conn_id in CONNECTIONS - described.keys():
@@ -54,14 +72,19 @@ def main() -> None:
 
 
 def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
-    """The fields of each connection that the environment describes, by connection id."""
+    """The fields of each connection that the environment describes, by connection id.
+
+    Raises:
+        SettingsError: it has one of CLIENT_ID and CLIENT_SECRET alone.
+    """
     described: dict[str, dict[str, Any]] = {}
-    if environment.client_id and environment.client_secret:
+    if environment.client_id or environment.client_secret:
+        api = environment.twitch_api()
         described[TWITCH_CONNECTION] = {
-            "host": environment.api_url,
-            "login": environment.client_id,
-            "password": environment.client_secret,
-            "extra": json.dumps({"auth_url": environment.auth_url}),
+            "host": api.api_url,
+            "login": api.client_id,
+            "password": api.client_secret,
+            "extra": json.dumps({"auth_url": api.auth_url}),
         }
     elif environment.simulator_url and is_listening(environment.simulator_url):
         described[TWITCH_CONNECTION] = {
@@ -108,6 +131,27 @@ def create_admin(password: str) -> str:
         return "made, with ADMIN_PASSWORD"
 
 
+def check_readable(conn_id: str, *, forget: bool) -> None:
+    """Raises UnreadableError if there is a connection that FERNET_KEY does not open, or removes it."""
+    with create_session() as session:
+        try:
+            stored_connection(session, conn_id)
+        except InvalidToken:
+            if not forget:
+                raise UnreadableError(
+                    f"FERNET_KEY does not open the connection {conn_id} in Airflow's database. Put back the key that it "
+                    "was made with. If that is lost, make it anew: docker compose run --rm init "
+                    "python -m include.airflow_setup --forget-unreadable"
+                ) from None
+            session.query(Connection).filter_by(conn_id=conn_id).delete(synchronize_session=False)
+            print(f"connection {conn_id}: forgotten, since FERNET_KEY does not open it")
+
+
+def stored_connection(session: Session, conn_id: str) -> Connection | None:
+    found: Connection | None = session.query(Connection).filter_by(conn_id=conn_id).one_or_none()
+    return found
+
+
 def put_connection(conn_id: str, fields: dict[str, Any]) -> str:
     """Writes one connection unless a person made or edited it; says what was done.
 
@@ -115,15 +159,16 @@ def put_connection(conn_id: str, fields: dict[str, Any]) -> str:
     touched them, and a changed `.env` may replace them; else what was set in the UI wins.
     """
     with create_session() as session:
-        stored = session.query(Connection).filter_by(conn_id=conn_id).one_or_none()
+        stored = stored_connection(session, conn_id)
+        description = f"{ORIGIN} ({fingerprint(fields, fernet_keys()[0])}); what you change here wins from then on."
         if stored is not None:
             if not follows_environment(stored):
                 return "left as set in Airflow"
             if fields == fields_of(stored):
+                stored.description = description  # by the new key, where keys are being rotated
                 return "as in the environment"
             session.delete(stored)
             session.flush()
-        description = f"{ORIGIN} ({fingerprint(fields)}); what you change here wins from then on."
         session.add(Connection(conn_id=conn_id, conn_type="http", description=description, **fields))
         return "set from the environment"
 
@@ -131,7 +176,7 @@ def put_connection(conn_id: str, fields: dict[str, Any]) -> str:
 def is_persons_own(conn_id: str) -> bool:
     """Whether a person has made the connection; one that followed the environment, which has dropped it, is removed."""
     with create_session() as session:
-        stored = session.query(Connection).filter_by(conn_id=conn_id).one_or_none()
+        stored = stored_connection(session, conn_id)
         if stored is not None and follows_environment(stored):
             session.delete(stored)
             return False
@@ -140,7 +185,8 @@ def is_persons_own(conn_id: str) -> bool:
 
 def follows_environment(stored: Connection) -> bool:
     """Whether the connection is still as the environment made it."""
-    return fingerprint(fields_of(stored)) in (stored.description or "")
+    fields = fields_of(stored)
+    return any(fingerprint(fields, key) in (stored.description or "") for key in fernet_keys())
 
 
 def fields_of(stored: Connection) -> dict[str, Any]:
@@ -148,11 +194,20 @@ def fields_of(stored: Connection) -> dict[str, Any]:
     return {name: getattr(stored, name) for name in ("host", "login", "password", "extra")}
 
 
-def fingerprint(fields: dict[str, Any]) -> str:
+def fingerprint(fields: dict[str, Any], key: str) -> str:
     """Tells whether the fields are still the same, and nothing about them to who lacks Airflow's Fernet key."""
-    key = conf.get_mandatory_value("core", "fernet_key").encode()
-    return hmac.new(key, json.dumps(fields, sort_keys=True).encode(), hashlib.sha256).hexdigest()[:12]
+    return hmac.new(key.encode(), json.dumps(fields, sort_keys=True).encode(), hashlib.sha256).hexdigest()[:12]
+
+
+def fernet_keys() -> list[str]:
+    """The one that encrypts, and while they are rotated those before it."""
+    return conf.get_mandatory_value("core", "fernet_key").split(",")
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--forget-unreadable", action="store_true", help="remove connections of a lost FERNET_KEY")
+    try:
+        main(forget_unreadable=parser.parse_args().forget_unreadable)
+    except (settings.SettingsError, UnreadableError) as error:
+        sys.exit(f"error: {error}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from airflow.models import Connection, Pool
+from airflow.models import Connection, Pool, crypto
 from airflow.utils.session import create_session
+from cryptography.fernet import Fernet
 
 from include import airflow_setup, settings
 
@@ -84,3 +86,54 @@ def test_the_pool_has_one_slot_whatever_it_had() -> None:
     airflow_setup.main()
     with create_session() as session:
         assert session.query(Pool).filter_by(pool=settings.DUCKDB_POOL).one().slots == 1
+
+
+def test_half_of_the_credentials_is_a_mistake_and_not_the_simulator() -> None:
+    with pytest.raises(settings.SettingsError, match="CLIENT_SECRET"):
+        airflow_setup.connections(settings.load({"CLIENT_ID": "an-id", "SIMULATOR_URL": "http://localhost:1"}))
+
+
+@pytest.fixture
+def fernet_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets Airflow's FERNET_KEY; Airflow keeps what it has made of one."""
+
+    def change(keys: str) -> None:
+        monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", keys)
+        crypto.get_fernet.cache_clear()
+
+    yield change
+    monkeypatch.undo()
+    crypto.get_fernet.cache_clear()
+    with create_session() as session:
+        session.query(Connection).delete()
+
+
+OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
+
+
+def test_connections_follow_the_environment_when_the_fernet_key_is_rotated(fernet_key: Callable[[str], None]) -> None:
+    fernet_key(OLD)
+    setup()
+    fernet_key(f"{NEW},{OLD}")
+    assert set(setup().values()) == {"as in the environment"}
+    with create_session() as session:
+        for connection in session.query(Connection):
+            connection.rotate_fernet_key()
+    fernet_key(NEW)
+    assert set(setup().values()) == {"as in the environment"}
+    assert setup(CLIENT_SECRET="corrected")["twitch_api"] == "set from the environment"
+
+
+def test_a_lost_fernet_key_is_told_and_its_connections_are_forgotten_on_demand(
+    fernet_key: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fernet_key(OLD)
+    setup()
+    fernet_key(NEW)
+    with pytest.raises(airflow_setup.UnreadableError, match=r"FERNET_KEY does not open .* --forget-unreadable"):
+        airflow_setup.main()
+    with create_session() as session:
+        assert session.query(Connection.conn_id).count() == 3
+    airflow_setup.main(forget_unreadable=True)
+    assert "connection twitch_api: forgotten" in capsys.readouterr().out
+    assert setup()["twitch_api"] == "set from the environment"

@@ -59,7 +59,10 @@ def test_all_of_it_restarts_rotates_its_logs_and_listens_on_loopback() -> None:
     services = read(SECRETS)
     for name in ("postgres", *LONG_RUNNING):
         assert services[name]["restart"] == "unless-stopped" and services[name]["healthcheck"]
-    for service in services.values():
+    assert [name for name, service in services.items() if "build" in service] == ["init"]
+    for name, service in services.items():
+        if name != "postgres":
+            assert service["security_opt"] == ["no-new-privileges:true"] and service["cap_drop"] == ["ALL"]
         assert service["logging"]["options"]["max-size"]
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
