@@ -139,8 +139,8 @@ def check_readable(conn_id: str, *, forget: bool) -> None:
         except InvalidToken:
             if not forget:
                 raise UnreadableError(
-                    f"FERNET_KEY does not open the connection {conn_id} in Airflow's database. Put back the key that it "
-                    "was made with. If that is lost, make it anew: docker compose run --rm init "
+                    f"FERNET_KEY does not open the connection {conn_id} in Airflow's database. Put back the key that "
+                    "it was made with. If that is lost, make it anew: docker compose run --rm init "
                     "python -m include.airflow_setup --forget-unreadable"
                 ) from None
             session.query(Connection).filter_by(conn_id=conn_id).delete(synchronize_session=False)
