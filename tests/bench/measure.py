@@ -1,4 +1,7 @@
-"""Runs a command in a process of its own and says what it took."""
+"""Runs a command in a process of its own and says what it took.
+
+As a script, it is the process between: `measure.py RESULT COMMAND ...` writes what the command took as JSON.
+"""
 
 from __future__ import annotations
 
@@ -55,20 +58,34 @@ def cost_of(command: list[str], **environ: str) -> Cost:
     Raises:
         subprocess.CalledProcessError: it failed; with its output.
     """
-    with tempfile.TemporaryFile("w+") as output:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **environ}, stdout=output, stderr=subprocess.STDOUT
+    with tempfile.TemporaryFile("w+") as output, tempfile.NamedTemporaryFile("r") as result:
+        # A new process counts as its own the memory of the one that it came from. Ours may be large: one between.
+        between = subprocess.run(
+            [sys.executable, __file__, result.name, *command],
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
-        _, status, used = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        if between.returncode:
             output.seek(0)
             text = output.read()
             print(text, file=sys.stderr)  # noqa: T201
-            raise subprocess.CalledProcessError(process.returncode, command, text)
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+            raise subprocess.CalledProcessError(between.returncode, command, text)
+        return Cost(**json.load(result))
+
+
+def run(result: str, *command: str) -> int:
+    """Runs the command, writes what it took, and returns its exit code."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    took = {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss / 1024}
+    Path(result).write_text(json.dumps(took))
+    return abs(process.returncode)
 
 
 class Dbt:
@@ -96,3 +113,7 @@ class Dbt:
         results = json.loads((target / "run_results.json").read_text())["results"]
         models = sum(r["execution_time"] for r in results if r["unique_id"].startswith("model."))
         return Cost(cost.wall, cost.cpu, cost.peak, models)
+
+
+if __name__ == "__main__":
+    sys.exit(run(*sys.argv[1:]))
