@@ -24,7 +24,7 @@ ENV DATA_DIR=/opt/airflow/data \
     DO_NOT_TRACK=1 \
     DBT_SEND_ANONYMOUS_USAGE_STATS=False \
     PYTHONUNBUFFERED=1
-# Of a clone that only its owner may read, the files come as they are; the container's user is another one of group 0.
+# Files keep the modes of the clone, which may be its owner's alone; the container's user shares group 0 with them.
 # dbt docs need a database to describe: an empty one, made for the build alone.
 RUN chmod -R g=u airflow.cfg dags include plugins pyproject.toml \
     && pip install --no-cache-dir --no-deps --no-build-isolation --editable . \

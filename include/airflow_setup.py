@@ -135,12 +135,14 @@ def check_readable(conn_id: str, *, forget: bool) -> None:
     """Raises UnreadableError if there is a connection that FERNET_KEY does not open, or removes it."""
     with create_session() as session:
         try:
-            stored_connection(session, conn_id)
+            stored = stored_connection(session, conn_id)
+            if stored is not None:
+                fields_of(stored)  # password and extra are opened one by one
         except InvalidToken:
             if not forget:
                 raise UnreadableError(
                     f"FERNET_KEY does not open the connection {conn_id} in Airflow's database. Put back the key that "
-                    "it was made with. If that is lost, make it anew: docker compose run --rm init "
+                    "it was made with. If that key is lost, remove what it encrypted: docker compose run --rm init "
                     "python -m include.airflow_setup --forget-unreadable"
                 ) from None
             session.query(Connection).filter_by(conn_id=conn_id).delete(synchronize_session=False)
@@ -201,7 +203,7 @@ def fingerprint(fields: dict[str, Any], key: str) -> str:
 
 def fernet_keys() -> list[str]:
     """The one that encrypts, and while they are rotated those before it."""
-    return conf.get_mandatory_value("core", "fernet_key").split(",")
+    return [key.strip() for key in conf.get_mandatory_value("core", "fernet_key").split(",")]
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
 def test_connections_follow_the_environment_when_the_fernet_key_is_rotated(fernet_key: Callable[[str], None]) -> None:
     fernet_key(OLD)
     setup()
-    fernet_key(f"{NEW},{OLD}")
+    fernet_key(f"{NEW}, {OLD}")
     assert set(setup().values()) == {"as in the environment"}
     with create_session() as session:
         for connection in session.query(Connection):
@@ -136,4 +136,12 @@ def test_a_lost_fernet_key_is_told_and_its_connections_are_forgotten_on_demand(
         assert session.query(Connection.conn_id).count() == 3
     airflow_setup.main(forget_unreadable=True)
     assert "connection twitch_api: forgotten" in capsys.readouterr().out
+    # One that has no password, but what its key must open all the same.
+    fernet_key(OLD)
+    with create_session() as session:
+        session.add(Connection(conn_id="healthchecks", conn_type="http", host="https://mine", extra='{"a": 1}'))
+    fernet_key(NEW)
+    with pytest.raises(airflow_setup.UnreadableError, match="healthchecks"):
+        airflow_setup.main()
+    airflow_setup.main(forget_unreadable=True)
     assert setup()["twitch_api"] == "set from the environment"

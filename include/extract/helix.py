@@ -9,16 +9,15 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import orjson
 import tenacity
-from requests import PreparedRequest, Request, RequestException, Session
+from requests import Request, RequestException, Session
 from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
-from urllib3.exceptions import HTTPError
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, Timeout
+from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import make_headers
 
 from include.extract.errors import ExtractError, RefusedError
@@ -27,8 +26,6 @@ from include.settings import TwitchApi
 
 logger = logging.getLogger(__name__)
 
-UNREACHABLE = (HTTPError, RequestException)
-"""No answer, by urllib3; and what requests says of a proxy that cannot be one."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -46,8 +43,8 @@ class Limits:
     """Times that one request is sent before the snapshot fails."""
     backoff: float = 1.0
     """The first pause between attempts; each further one is twice as long."""
-    rate_limit_wait: float = 90.0
-    """The longest wait believed of `Ratelimit-Reset` (Twitch's bucket fills in 60 s)."""
+    longest_wait: float = 90.0
+    """The longest wait believed of `Ratelimit-Reset` (Twitch's bucket fills in 60 s) and of `Retry-After`."""
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
 
@@ -73,22 +70,35 @@ class Endpoint(HTTPAdapter):
     """A URL, and the connections to its host, by the proxy and with the certificates that the environment names.
 
     requests finds these, once. What it does for each request on top costs as much as all else in a page together.
+
+    Args:
+        variable: what sets the URL.
+
+    Raises:
+        RefusedError: the URL is none, or the environment names a proxy or certificates that are none.
     """
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    def __init__(self, variable: str, url: str, limits: Limits) -> None:
         super().__init__()
+        check_url(variable, url)
+        self.variable = variable
         self.url = public(url)
         self.timeout = Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
-        self._request: PreparedRequest = Request("GET", url).prepare()
-        with Session() as session:
-            self._found = session.merge_environment_settings(url, {}, None, None, None)
-        self._target = self.request_url(self._request, self._found["proxies"])
-
-    @cached_property
-    def pool(self) -> HTTPConnectionPool:
-        """The connections; nothing is sent before they are used."""
-        pool = self.get_connection_with_tls_context(self._request, self._found["verify"], self._found["proxies"])
-        return cast("HTTPConnectionPool", pool)
+        try:
+            request = Request("GET", url).prepare()
+            with Session() as session:
+                found = session.merge_environment_settings(url, {}, None, None, None)
+            pool = self.get_connection_with_tls_context(request, found["verify"], found["proxies"])
+            self.cert_verify(pool, request.url, found["verify"], None)  # type: ignore[no-untyped-call]
+            self._target = self.request_url(request, found["proxies"])
+        except (RequestException, HTTPError, OSError, ValueError) as error:
+            raise RefusedError(
+                f"{self.url} cannot be asked: {reason(error)}. Check {variable}, the proxy, and REQUESTS_CA_BUNDLE."
+            ) from None
+        self.pool = cast("HTTPConnectionPool", pool)
+        self._headers = make_headers(accept_encoding=True, user_agent="twitch-bi")
+        if "Authorization" in request.headers:  # of a URL with a password
+            self._headers["Authorization"] = request.headers["Authorization"]
 
     def ask(
         self, method: str, headers: Mapping[str, str], query: str = "", body: str | None = None
@@ -104,7 +114,7 @@ class Endpoint(HTTPAdapter):
             method,
             f"{self._target}{query}",
             body,
-            {**make_headers(accept_encoding=True, user_agent="twitch-bi"), **headers},
+            {**self._headers, **headers},
             retries=False,
             redirect=False,
             assert_same_host=False,  # a proxy is asked for the whole URL
@@ -117,7 +127,7 @@ class Helix:
     """A client of `GET /streams`.
 
     Raises:
-        ExtractError: a URL is none.
+        RefusedError: a URL, CLIENT_ID, a proxy, or the certificates are not what they must be.
     """
 
     api: TwitchApi
@@ -125,10 +135,10 @@ class Helix:
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
-        check_url("TWITCH_API_URL", self.api.api_url)
-        check_url("TWITCH_AUTH_URL", self.api.auth_url)
-        self.streams = Endpoint(f"{self.api.api_url}/streams", self.limits)
-        self.tokens = Endpoint(self.api.auth_url, self.limits)
+        if not fits_a_header(self.api.client_id):
+            raise RefusedError("CLIENT_ID is none: it holds a character that is not plain text.")
+        self.streams = Endpoint("TWITCH_API_URL", f"{self.api.api_url.rstrip('/')}/streams", self.limits)
+        self.tokens = Endpoint("TWITCH_AUTH_URL", self.api.auth_url, self.limits)
         self.token: str | None = None
 
     def pages(self, paginator: StreamPaginator) -> Iterator[list[Any]]:
@@ -149,8 +159,8 @@ class Helix:
             return self._attempts()(self._ask_page, f"?{urlencode(query)}")
         except BadAnswer as error:
             raise self._given_up(self.streams, error) from error
-        except UNREACHABLE as error:
-            raise unreachable(self.streams.url, error, "TWITCH_API_URL") from error
+        except HTTPError as error:
+            raise unreachable(self.streams, error) from error
 
     def _ask_page(self, query: str) -> dict[str, Any]:
         """One attempt, with a new token if Helix does not take the old one."""
@@ -164,10 +174,10 @@ class Helix:
             return parse(answer.data)
         said = words(answer)
         if answer.status == 429:
-            raise BadAnswer(f"Helix answered {said}", self._wait_for_reset(answer))
-        if answer.status >= 500 or (answer.status == 400 and "cursor" in said.lower()):
+            self.counts.rate_limit_waits += 1
+        if answer.status == 429 or answer.status >= 500 or (answer.status == 400 and "cursor" in said.lower()):
             # An invalid cursor is not the end of the list: the same one is often good again a moment later.
-            raise BadAnswer(f"Helix answered {said}")
+            raise BadAnswer(f"Helix answered {said}", self._wait_asked(answer))
         if answer.status == 401:
             raise RefusedError(
                 f"{self.streams.url}: Helix answered {said}, and to a new token again. "
@@ -190,8 +200,8 @@ class Helix:
             return self._attempts()(self._try_token)
         except BadAnswer as error:
             raise self._given_up(self.tokens, error) from None
-        except UNREACHABLE as error:
-            raise unreachable(self.tokens.url, error, "TWITCH_AUTH_URL") from None
+        except HTTPError as error:
+            raise unreachable(self.tokens, error) from None
 
     def _try_token(self) -> str:
         form = {
@@ -202,7 +212,7 @@ class Helix:
         # A form, not the query string: URLs end up in logs.
         answer = self.tokens.ask("POST", {"Content-Type": "application/x-www-form-urlencoded"}, body=urlencode(form))
         if answer.status == 429 or answer.status >= 500:
-            raise BadAnswer(f"Twitch answered {words(answer)}")
+            raise BadAnswer(f"Twitch answered {words(answer)}", self._wait_asked(answer))
         if answer.status != 200:
             raise RefusedError(
                 f"{self.tokens.url}: Twitch gave no token: {words(answer)}. "
@@ -212,17 +222,16 @@ class Helix:
             token = orjson.loads(answer.data)["access_token"]
         except (ValueError, LookupError, TypeError):
             token = None
-        if not isinstance(token, str) or not token:
+        if not isinstance(token, str) or not token or not fits_a_header(token):
             raise BadAnswer("Twitch answered 200 without an access_token")
         return token
 
-    def _wait_for_reset(self, answer: BaseHTTPResponse) -> float:
-        """Seconds to wait for `Ratelimit-Reset`; 0 if what it says is not to be believed."""
-        self.counts.rate_limit_waits += 1
-        seconds = seconds_to_reset(answer.headers)
-        if not 0 < seconds <= self.limits.rate_limit_wait:
+    def _wait_asked(self, answer: BaseHTTPResponse) -> float:
+        """Seconds to wait, as `Ratelimit-Reset` says, or `Retry-After`; 0 if what they say is not to be believed."""
+        seconds = (answer.status == 429 and seconds_to_reset(answer.headers)) or retry_after(answer)
+        if not 0 < seconds <= self.limits.longest_wait:
             return 0.0
-        logger.info("rate limit reached: waiting %.0f s for Ratelimit-Reset", seconds)
+        logger.info("waiting %.0f s, as the server asks", seconds)
         return seconds
 
     def _attempts(self) -> tenacity.Retrying:
@@ -239,7 +248,7 @@ class Helix:
         """What the server asks for; else a second, and each time twice as long."""
         error = state.outcome.exception() if state.outcome else None
         asked = error.wait if isinstance(error, BadAnswer) else 0.0
-        return asked or min(self.limits.backoff * 2 ** (state.attempt_number - 1), self.limits.rate_limit_wait)
+        return asked or min(self.limits.backoff * 2 ** (state.attempt_number - 1), self.limits.longest_wait)
 
     def _count(self, state: tenacity.RetryCallState) -> None:
         self.counts.retries += 1
@@ -282,6 +291,14 @@ def seconds_to_reset(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
+def retry_after(answer: BaseHTTPResponse) -> float:
+    """Seconds, by `Retry-After` as a number or a date; 0 if there is none."""
+    try:
+        return Retry().get_retry_after(answer) or 0.0
+    except InvalidHeader:
+        return 0.0
+
+
 def words(answer: BaseHTTPResponse) -> str:
     """Status and message of an error, as Twitch gave them, on one short line."""
     try:
@@ -308,13 +325,21 @@ def public(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def fits_a_header(text: str) -> bool:
+    """Whether a header may hold the text; else it would end in the message of an error."""
+    return text.isascii() and text.isprintable()
+
+
 def reason(error: BaseException | None) -> str:
     """What lies at the bottom of a failed request: `Connection refused` rather than the layers around it."""
     while error and (below := error.__cause__ or error.__context__):
         error = below
-    return " ".join(str(error).split())[:200]
+    # Without what a URL, such as a proxy's, has of credentials.
+    return re.sub(r"//[^/\s]*@", "//", " ".join(str(error).split()))[:200].rstrip(".")
 
 
-def unreachable(url: str, error: BaseException, variable: str) -> ExtractError:
-    """The error for a request that got no answer; `variable` is what sets the URL."""
-    return ExtractError(f"{url} cannot be reached: {reason(error)}. Check the network, a proxy, and {variable}.")
+def unreachable(asked: Endpoint, error: HTTPError) -> ExtractError:
+    """The error for a request that got no answer."""
+    return ExtractError(
+        f"{asked.url} cannot be reached: {reason(error)}. Check the network, a proxy, and {asked.variable}."
+    )

@@ -60,6 +60,8 @@ def test_all_of_it_restarts_rotates_its_logs_and_listens_on_loopback() -> None:
     for name in ("postgres", *LONG_RUNNING):
         assert services[name]["restart"] == "unless-stopped" and services[name]["healthcheck"]
     assert [name for name, service in services.items() if "build" in service] == ["init"]
+    # An upgrade stops the scheduler, whose tasks report to the API server, before it.
+    assert services["scheduler"]["depends_on"]["api-server"]["restart"] is True
     for name, service in services.items():
         if name != "postgres":
             assert service["security_opt"] == ["no-new-privileges:true"] and service["cap_drop"] == ["ALL"]

@@ -5,15 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import requests
-from urllib3 import HTTPSConnectionPool
-
-from include.extract.errors import ExtractError
-from include.extract.helix import Helix
-from include.settings import TwitchApi
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -70,21 +64,3 @@ def test_no_proxy_is_taken_where_the_environment_says_so(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert twitch(streams=250).snapshot().rows
     assert seen == []
-
-
-def test_the_certificates_of_the_environment_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = tmp_path / "company.pem"
-    bundle.touch()
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    helix = Helix(TwitchApi("id", "secret"))
-    for endpoint in (helix.streams, helix.tokens):
-        assert isinstance(endpoint.pool, HTTPSConnectionPool)
-        assert (endpoint.pool.ca_certs, endpoint.pool.cert_reqs) == (str(bundle), "CERT_REQUIRED")
-
-
-def test_a_proxy_that_cannot_be_one_is_told(twitch, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", "http:///nowhere")
-    with pytest.raises(ExtractError, match=r"cannot be reached.*proxy"):
-        twitch().snapshot()

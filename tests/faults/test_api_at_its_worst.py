@@ -23,7 +23,7 @@ from include.simulator.faults import DEFAULT_SECONDS, ENDLESS_FAULTS, LAST_PAGE,
 from include.simulator.server import serve
 
 # Waits as short as may be; what they are in earnest, tests/extract knows.
-LIMITS = Limits(attempts=4, backoff=0.005, rate_limit_wait=0.02, read_timeout=0.4, page_cap=40)
+LIMITS = Limits(attempts=4, backoff=0.005, longest_wait=0.02, read_timeout=0.4, page_cap=40)
 # The list of an endless fault is the whole one only if that strikes its last page: a client cannot tell otherwise.
 ANYWHERE = [kind for kind in FaultKind if kind not in ENDLESS_FAULTS]
 

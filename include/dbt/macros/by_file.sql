@@ -13,7 +13,7 @@
                    is gone among them. A Python model is run before it is asked.
     batch_rows     optional: rows of a batch. For a model that holds its input in memory, such as a join;
                    without it, one insert takes all that the model gives.
-    after_batch    optional: name of a macro that gives a statement; it gets the filter for the rows of a batch that is in
+    after_batch    optional: name of a macro that gives a statement; it gets the filter for the batch just inserted
     zstd           optional: columns of texts that are nearly all different, such as names. DuckDB's own choice would
                    take twice as long to write them for a tenth less of space, and be as quick to read.
 

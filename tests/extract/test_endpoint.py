@@ -1,0 +1,258 @@
+"""What goes over the wire and what comes back, from servers that answer as they are told: TLS, proxies, redirects."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import certifi
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from include.extract.errors import ExtractError, RefusedError
+from include.extract.helix import Endpoint, Helix, Limits
+from include.extract.paging import StreamPaginator
+from include.settings import TwitchApi
+
+LIMITS = Limits(attempts=2, backoff=0.01, connect_timeout=5, read_timeout=5)
+PAGE = b'{"data": [{"id": "1"}], "pagination": {}}'
+TOKEN = b'{"access_token": "a-token"}'
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@dataclass
+class Server:
+    """Gives its answers in order, the last one again and again; remembers what it was asked."""
+
+    url: str
+    answers: list[Answer] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no certificates of this machine."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., Server]]:
+    """Starts servers: `server((200, {}, b"..."), ..., tls=context)`."""
+    with ExitStack() as stack:
+
+        def start(*answers: Answer, tls: ssl.SSLContext | None = None) -> Server:
+            made = Server("", list(answers))
+
+            class Handler(BaseHTTPRequestHandler):
+                def do_GET(self) -> None:
+                    self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                    made.asked.append((self.path, {name.title(): value for name, value in self.headers.items()}))
+                    status, headers, body = made.answers.pop(0) if len(made.answers) > 1 else made.answers[0]
+                    self.send_response(status)
+                    for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(body)
+
+                do_POST = do_GET
+
+                def log_message(self, *_: object) -> None:
+                    pass
+
+            http = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+            if tls:
+                http.socket = tls.wrap_socket(http.socket, server_side=True)
+            threading.Thread(target=http.serve_forever, daemon=True).start()
+            stack.callback(http.shutdown)
+            made.url = f"{'https' if tls else 'http'}://127.0.0.1:{http.server_address[1]}"
+            return made
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """Of 127.0.0.1, signed by nobody else: the file that a client must trust, and what a server needs."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    trusted, secret = folder / "trusted.pem", folder / "key.pem"
+    trusted.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted, secret)
+    return trusted, context
+
+
+@pytest.fixture
+def tunnel(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
+    """A proxy for https that asks for a password, which the environment names; the headers of each CONNECT."""
+    seen: list[dict[str, str]] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            seen.append(dict(self.headers))
+            host, _, port = self.path.partition(":")
+            with socket.create_connection((host, int(port)), timeout=5) as there:
+                self.send_response(200)
+                self.end_headers()
+                back = threading.Thread(target=pump, args=(there, self.connection), daemon=True)
+                back.start()
+                pump(self.connection, there)
+                back.join(5)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://ann:pa55word@127.0.0.1:{http.server_address[1]}")
+        yield seen
+        http.shutdown()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def read(api: Server, auth: Server, **api_fields: str) -> list[Any]:
+    fields = {"client_id": "an-id", "client_secret": "s3cret", "api_url": api.url, "auth_url": auth.url} | api_fields
+    return list(Helix(TwitchApi(**fields), LIMITS).pages(StreamPaginator(10, 10)))
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(
+    server: Callable[..., Server], certificate: tuple[Path, ssl.SSLContext]
+) -> None:
+    auth = server((200, {}, TOKEN), tls=certificate[1])
+    with pytest.raises(ExtractError, match="certificate verify failed"):
+        read(auth, auth)
+    assert auth.asked == []
+
+
+def test_the_certificates_of_the_environment_are_trusted(
+    server: Callable[..., Server], certificate: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    api, auth = server((200, {}, PAGE), tls=certificate[1]), server((200, {}, TOKEN), tls=certificate[1])
+    assert read(api, auth) == [[{"id": "1"}]]
+
+
+def test_without_any_those_that_come_with_the_environment_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", LIMITS).pool
+    assert (pool.ca_certs, pool.cert_reqs) == (certifi.where(), "CERT_REQUIRED")  # type: ignore[attr-defined]
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/company.pem")
+    with pytest.raises(RefusedError, match=r"/nowhere/company.pem.*REQUESTS_CA_BUNDLE"):
+        Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", LIMITS)
+
+
+def test_https_goes_through_the_proxy_and_shows_it_its_password(
+    server: Callable[..., Server],
+    certificate: tuple[Path, ssl.SSLContext],
+    tunnel: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    api, auth = server((200, {}, PAGE), tls=certificate[1]), server((200, {}, TOKEN), tls=certificate[1])
+    assert read(api, auth) == [[{"id": "1"}]]
+    assert [headers["Proxy-Authorization"][:6] for headers in tunnel] == ["Basic "] * 2
+    assert "Proxy-Authorization" not in api.asked[0][1]
+
+
+@pytest.mark.parametrize("proxy", ["http:///nowhere", "http://[bad", "http://ann:pa55word@[bad", "foo://proxy:1"])
+def test_a_proxy_that_is_none_is_told_at_once(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    began = time.monotonic()
+    with pytest.raises(RefusedError, match=r"cannot be asked: .* the proxy") as caught:
+        Endpoint("TWITCH_API_URL", "http://example.com/helix", LIMITS)
+    assert time.monotonic() - began < 1
+    assert "pa55word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["TWITCH_API_URL", "TWITCH_AUTH_URL"])
+@pytest.mark.parametrize("url", ["http://exa mple/helix", "http://*.x/helix", "http://.x/helix", "ftp://x/helix"])
+def test_a_url_that_is_none_is_named(variable: str, url: str) -> None:
+    with pytest.raises(RefusedError, match=variable):
+        Endpoint(variable, url, LIMITS)
+
+
+def test_a_slash_at_the_end_of_the_url_does_no_harm(server: Callable[..., Server]) -> None:
+    api, auth = server((200, {}, PAGE)), server((200, {}, TOKEN))
+    assert read(api, auth, api_url=f"{api.url}/helix/") == [[{"id": "1"}]]
+    assert api.asked[0][0] == "/helix/streams?first=100"
+
+
+def test_a_redirect_is_not_followed(server: Callable[..., Server]) -> None:
+    other = server((200, {}, TOKEN))
+    auth = server((302, {"Location": f"{other.url}/token"}, b""))
+    with pytest.raises(ExtractError, match="302"):
+        read(auth, auth)
+    assert other.asked == []
+
+
+def test_a_compressed_page_is_read(server: Callable[..., Server]) -> None:
+    api, auth = server((200, {"Content-Encoding": "gzip"}, gzip.compress(PAGE))), server((200, {}, TOKEN))
+    assert read(api, auth) == [[{"id": "1"}]]
+    assert "gzip" in api.asked[0][1]["Accept-Encoding"]
+
+
+@pytest.mark.parametrize("value", ["1", "date"])
+@pytest.mark.parametrize("which", ["api", "auth"])
+def test_a_server_is_given_the_time_that_it_asks_for(server: Callable[..., Server], which: str, value: str) -> None:
+    asks = (503, {"Retry-After": formatdate(time.time() + 2, usegmt=True) if value == "date" else value}, b"")
+    api = server(*([asks] if which == "api" else []), (200, {}, PAGE))
+    auth = server(*([asks] if which == "auth" else []), (200, {}, TOKEN))
+    began = time.monotonic()
+    assert read(api, auth) == [[{"id": "1"}]]
+    assert time.monotonic() - began > 0.7  # without it, 0.01 s
+
+
+def test_credentials_in_the_url_of_the_token_are_shown_to_it_and_to_nobody_else(server: Callable[..., Server]) -> None:
+    api, auth = server((200, {}, PAGE)), server((200, {}, TOKEN))
+    read(api, auth, auth_url=auth.url.replace("//", "//ann:pa55word@"), api_url=api.url.replace("//", "//ann:other@"))
+    assert auth.asked[0][1]["Authorization"].startswith("Basic ")
+    assert api.asked[0][1]["Authorization"] == "Bearer a-token"
+
+
+def test_what_no_header_may_hold_ends_in_no_message(server: Callable[..., Server]) -> None:
+    api, auth = server((200, {}, PAGE)), server((200, {}, b'{"access_token": "to\\nken"}'))
+    with pytest.raises(ExtractError, match="without an access_token") as caught:
+        read(api, auth)
+    assert "ken" not in str(caught.value).replace("access_token", "")
+    with pytest.raises(RefusedError, match="CLIENT_ID"):
+        read(api, auth, client_id="an\nid")
