@@ -10,7 +10,7 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test faults image-check soak lint audit format bench lock clean
+.PHONY: help venv run up reload manifest test faults image-check server-check soak lint audit format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds
 
 image-check: $(VENV)/.installed-dev ## The Dockerfile's steps in a clean environment, where its Python is on this machine
 	@IMAGE=1 $(BIN)/python -m pytest -n 0 tests/image
+
+server-check: $(VENV)/.installed-dev $(MANIFEST) ## docker-compose.yaml's services, run without Docker: login, runs, reloads, restarts
+	@SERVER=1 $(BIN)/python -m pytest -n 0 tests/server
 
 soak: $(VENV)/.installed-dev $(MANIFEST) ## A week of hourly runs through Airflow, with faults (SOAK_RUNS=168)
 	@$(BIN)/python tests/soak/soak.py

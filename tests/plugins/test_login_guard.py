@@ -1,4 +1,4 @@
-"""Which requests the guard before Airflow's web server stops; tests/e2e/test_compose.py asks a real one."""
+"""Which requests the guard before Airflow's web server stops; tests/server asks a real one."""
 
 from __future__ import annotations
 

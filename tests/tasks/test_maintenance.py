@@ -1,4 +1,4 @@
-"""What the DAG `maintenance` removes; tests/e2e/test_compose.py runs it against a real database."""
+"""What the DAG `maintenance` removes; tests/server runs it against a real database."""
 
 from __future__ import annotations
 
