@@ -70,9 +70,9 @@ def give_history(data_dir: Path, days: int, streams: int, hours: int = 24) -> No
             folder.mkdir(parents=True, exist_ok=True)
     first = datetime.combine(FIRST, time(), UTC)
     times = {day * 24 + hour: first + timedelta(days=day, hours=hour) for day in range(days) for hour in range(hours)}
-    # DuckDB takes one core for one snapshot.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda hour: make_snapshot(made, streams, hour, times[hour]), times))
+    # DuckDB takes one core for one snapshot; small ones take less time than a new connection would.
+    with duckdb.connect() as database, ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda hour: make_snapshot(database.cursor(), made, streams, hour, times[hour]), times))
     for at in times.values():
         for source in (made.files / file_name(at), made.commits / marker_name(at)):
             target = data_dir / source.relative_to(made.data_dir)
@@ -80,14 +80,13 @@ def give_history(data_dir: Path, days: int, streams: int, hours: int = 24) -> No
                 os.link(source, target)
 
 
-def make_snapshot(raw: RawFolder, streams: int, hour: int, at: datetime) -> None:
+def make_snapshot(database: duckdb.DuckDBPyConnection, raw: RawFolder, streams: int, hour: int, at: datetime) -> None:
     """Writes one snapshot and then its marker, unless it is there."""
     marker = raw.commits / marker_name(at)
     if marker.exists():
         return
     values = {"streams": streams, "hour": hour, "taken_at": at.replace(tzinfo=None), "load_id": load_id(at)}
-    with duckdb.connect() as database:
-        database.execute(SNAPSHOT.replace("{path}", str(raw.files / file_name(at))), values)
+    database.execute(SNAPSHOT.replace("{path}", str(raw.files / file_name(at))), values)
     marker.write_text("{}")
 
 

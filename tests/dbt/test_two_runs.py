@@ -126,6 +126,24 @@ def test_a_key_that_two_rows_have_is_found(old_day: Warehouse) -> None:
         assert old_day.query(f"select * from {audit[0][0]}") == [("2025-01-09", 2)]
 
 
+def test_years_of_small_files_at_once_are_tested_without_a_list_of_all_for_each(warehouse: Warehouse) -> None:
+    names = [
+        warehouse.add_file(f"2025-01-{1 + hour // 24:02}T{hour % 24:02}:00:00", streams(hour, 4)).name
+        for hour in range(120)
+    ]
+    warehouse.build()
+    statements = (warehouse.scratch / "logs" / "dbt.log").read_text().split("SQL status")
+    of_the_key = [
+        text for text in statements if "unique_together_int_streams" in text and "having count(*) > 1" in text
+    ]
+    assert len(of_the_key) >= len(names)
+    assert sum(text.count(names[60]) for text in of_the_key) < 10
+    warehouse.query(
+        f"insert into int.int_streams from int.int_streams where file_name = '{names[60]}'", read_only=False
+    )
+    assert "ERROR=1" in warehouse.dbt("test", "--select", "test_name:unique_together").stdout
+
+
 def test_what_another_run_is_at_is_no_missing_file(old_day: Warehouse) -> None:
     now = datetime.now(UTC)
     old_day.add_file(f"{now:%Y-%m-%dT%H:%M:%S}", streams(20))
