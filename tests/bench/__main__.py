@@ -2,8 +2,8 @@
 
     python tests/bench [--full] [--only hourly reload ...]
 
-Prints the page of what has been measured; once all parts have been in full size, it is also written to
-docs/performance.md, with a plot. `--only` measures some parts (again), and takes what is known of the others. The data
+Prints the page of what has been measured; in full size, it is also written to docs/performance.md, with a plot, as
+soon as there is something to draw. `--only` measures some parts (again), and takes what is known of the others. The data
 are made for it, always the same, and kept with the results in BENCH_DIR (default: twitch-bi-bench in the temporary
 folder; the full size takes some 30 GB there).
 """
@@ -72,7 +72,7 @@ def main() -> None:
         part.save(results / f"{name}.json")
         print(*(row.markdown() for row in part.rows), sep="\n", flush=True)
     parts = {name: Part.load(file) for name in PARTS if (file := results / f"{name}.json").exists()}
-    plot = ROOT / "docs" / "performance.svg" if args.full and len(parts) == len(PARTS) else None
+    plot = ROOT / "docs" / "performance.svg" if args.full and {"hourly", "reload"} <= parts.keys() else None
     page = report.page(parts.values(), size.streams, size.runs, plot)
     if plot:
         report.draw(plot, parts["hourly"].points, parts["reload"].points)
