@@ -150,6 +150,11 @@ def check_readable(conn_id: str, *, forget: bool) -> None:
 
 
 def stored_connection(session: Session, conn_id: str) -> Connection | None:
+    """The connection, if there is one; Airflow opens its password at once.
+
+    Raises:
+        InvalidToken: FERNET_KEY does not open it.
+    """
     found: Connection | None = session.query(Connection).filter_by(conn_id=conn_id).one_or_none()
     return found
 

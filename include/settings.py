@@ -78,7 +78,7 @@ class Settings:
         if not self.client_id or not self.client_secret:
             raise SettingsError(
                 f"{' and '.join(missing)} not set: register an application at https://dev.twitch.tv/console "
-                f"and put both values into the environment or into {ROOT / '.env'}."
+                "and put both values into the environment or into .env."
             )
         return TwitchApi(self.client_id, self.client_secret, self.api_url, self.auth_url)
 

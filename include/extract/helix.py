@@ -9,17 +9,15 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 import tenacity
-from requests import Request, RequestException, Session
-from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, Timeout
+from urllib3 import BaseHTTPResponse, Retry, Timeout
 from urllib3.exceptions import HTTPError, InvalidHeader
-from urllib3.util import make_headers
 
+from include.extract.endpoint import Endpoint, reason
 from include.extract.errors import ExtractError, RefusedError
 from include.extract.paging import StreamPaginator
 from include.settings import TwitchApi
@@ -66,62 +64,6 @@ class BadAnswer(Exception):
         self.wait = wait
 
 
-class Endpoint(HTTPAdapter):
-    """A URL, and the connections to its host, by the proxy and with the certificates that the environment names.
-
-    requests finds these, once. What it does for each request on top costs as much as all else in a page together.
-
-    Args:
-        variable: what sets the URL.
-
-    Raises:
-        RefusedError: the URL is none, or the environment names a proxy or certificates that are none.
-    """
-
-    def __init__(self, variable: str, url: str, limits: Limits) -> None:
-        super().__init__()
-        check_url(variable, url)
-        self.variable = variable
-        self.url = public(url)
-        self.timeout = Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
-        try:
-            request = Request("GET", url).prepare()
-            with Session() as session:
-                found = session.merge_environment_settings(url, {}, None, None, None)
-            pool = self.get_connection_with_tls_context(request, found["verify"], found["proxies"])
-            self.cert_verify(pool, request.url, found["verify"], None)  # type: ignore[no-untyped-call]
-            self._target = self.request_url(request, found["proxies"])
-        except (RequestException, HTTPError, OSError, ValueError) as error:
-            raise RefusedError(
-                f"{self.url} cannot be asked: {reason(error)}. Check {variable}, the proxy, and REQUESTS_CA_BUNDLE."
-            ) from None
-        self.pool = cast("HTTPConnectionPool", pool)
-        self._headers = make_headers(accept_encoding=True, user_agent="twitch-bi")
-        if "Authorization" in request.headers:  # of a URL with a password
-            self._headers["Authorization"] = request.headers["Authorization"]
-
-    def ask(
-        self, method: str, headers: Mapping[str, str], query: str = "", body: str | None = None
-    ) -> BaseHTTPResponse:
-        """Sends one request and reads the answer, whatever it is.
-
-        A redirect is not followed: it could carry a secret to another host.
-
-        Raises:
-            HTTPError: there is no answer, or not all of it.
-        """
-        return self.pool.urlopen(
-            method,
-            f"{self._target}{query}",
-            body,
-            {**self._headers, **headers},
-            retries=False,
-            redirect=False,
-            assert_same_host=False,  # a proxy is asked for the whole URL
-            timeout=self.timeout,
-        )
-
-
 @dataclass
 class Helix:
     """A client of `GET /streams`.
@@ -137,8 +79,9 @@ class Helix:
     def __post_init__(self) -> None:
         if not fits_a_header(self.api.client_id):
             raise RefusedError("CLIENT_ID is none: it holds a character that is not plain text.")
-        self.streams = Endpoint("TWITCH_API_URL", f"{self.api.api_url.rstrip('/')}/streams", self.limits)
-        self.tokens = Endpoint("TWITCH_AUTH_URL", self.api.auth_url, self.limits)
+        timeout = Timeout(connect=self.limits.connect_timeout, read=self.limits.read_timeout)
+        self.streams = Endpoint("TWITCH_API_URL", f"{self.api.api_url.rstrip('/')}/streams", timeout)
+        self.tokens = Endpoint("TWITCH_AUTH_URL", self.api.auth_url, timeout)
         self.token: str | None = None
 
     def pages(self, paginator: StreamPaginator) -> Iterator[list[Any]]:
@@ -245,7 +188,7 @@ class Helix:
         )
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """What the server asks for; else a second, and each time twice as long."""
+        """Seconds: what the server asks for, else `backoff`, and each time twice as long."""
         error = state.outcome.exception() if state.outcome else None
         asked = error.wait if isinstance(error, BadAnswer) else 0.0
         return asked or min(self.limits.backoff * 2 ** (state.attempt_number - 1), self.limits.longest_wait)
@@ -308,34 +251,9 @@ def words(answer: BaseHTTPResponse) -> str:
     return " ".join(f"{answer.status} {message or answer.reason}".split())[:200]
 
 
-def check_url(variable: str, url: str) -> None:
-    """Raises RefusedError unless it is a URL of http or https. The message leaves it out: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise RefusedError(f"{variable} is no URL: it must look like https://host/path.")
-
-
-def public(url: str) -> str:
-    """The URL without credentials and query, for messages."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def fits_a_header(text: str) -> bool:
     """Whether a header may hold the text; else it would end in the message of an error."""
     return text.isascii() and text.isprintable()
-
-
-def reason(error: BaseException | None) -> str:
-    """What lies at the bottom of a failed request: `Connection refused` rather than the layers around it."""
-    while error and (below := error.__cause__ or error.__context__):
-        error = below
-    # Without what a URL, such as a proxy's, has of credentials.
-    return re.sub(r"//[^/\s]*@", "//", " ".join(str(error).split()))[:200].rstrip(".")
 
 
 def unreachable(asked: Endpoint, error: HTTPError) -> ExtractError:

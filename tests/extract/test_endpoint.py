@@ -23,17 +23,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from urllib3 import Timeout
 
+from include.extract.endpoint import Endpoint
 from include.extract.errors import ExtractError, RefusedError
-from include.extract.helix import Endpoint, Helix, Limits
+from include.extract.helix import Helix, Limits
 from include.extract.paging import StreamPaginator
 from include.settings import TwitchApi
 
+TIMEOUT = Timeout(5)
 LIMITS = Limits(attempts=2, backoff=0.01, connect_timeout=5, read_timeout=5)
 PAGE = b'{"data": [{"id": "1"}], "pagination": {}}'
 TOKEN = b'{"access_token": "a-token"}'
 
-Answer = tuple[int, dict[str, str], bytes]
+Answer = tuple[int, dict[str, str | Callable[[], str]], bytes]
 
 
 @dataclass
@@ -70,7 +73,7 @@ def server() -> Iterator[Callable[..., Server]]:
                     status, headers, body = made.answers.pop(0) if len(made.answers) > 1 else made.answers[0]
                     self.send_response(status)
                     for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                        self.send_header(name, value)
+                        self.send_header(name, value() if callable(value) else value)
                     self.end_headers()
                     self.wfile.write(body)
 
@@ -174,11 +177,11 @@ def test_the_certificates_of_the_environment_are_trusted(
 
 
 def test_without_any_those_that_come_with_the_environment_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", LIMITS).pool
+    pool = Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", TIMEOUT).pool
     assert (pool.ca_certs, pool.cert_reqs) == (certifi.where(), "CERT_REQUIRED")  # type: ignore[attr-defined]
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/company.pem")
     with pytest.raises(RefusedError, match=r"/nowhere/company.pem.*REQUESTS_CA_BUNDLE"):
-        Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", LIMITS)
+        Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", TIMEOUT)
 
 
 def test_https_goes_through_the_proxy_and_shows_it_its_password(
@@ -198,7 +201,7 @@ def test_https_goes_through_the_proxy_and_shows_it_its_password(
 def test_a_proxy_that_is_none_is_told_at_once(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     with pytest.raises(RefusedError, match=r"cannot be asked: .* the proxy") as caught:
-        Endpoint("TWITCH_API_URL", "http://example.com/helix", LIMITS)
+        Endpoint("TWITCH_API_URL", "http://example.com/helix", TIMEOUT)
     assert "pa55word" not in str(caught.value)
 
 
@@ -206,7 +209,7 @@ def test_a_proxy_that_is_none_is_told_at_once(proxy: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("url", ["http://exa mple/helix", "http://*.x/helix", "http://.x/helix", "ftp://x/helix"])
 def test_a_url_that_is_none_is_named(variable: str, url: str) -> None:
     with pytest.raises(RefusedError, match=variable):
-        Endpoint(variable, url, LIMITS)
+        Endpoint(variable, url, TIMEOUT)
 
 
 def test_a_slash_at_the_end_of_the_url_does_no_harm(server: Callable[..., Server]) -> None:
@@ -232,7 +235,8 @@ def test_a_compressed_page_is_read(server: Callable[..., Server]) -> None:
 @pytest.mark.parametrize("value", ["1", "date"])
 @pytest.mark.parametrize("which", ["api", "auth"])
 def test_a_server_is_given_the_time_that_it_asks_for(server: Callable[..., Server], which: str, value: str) -> None:
-    asks = (503, {"Retry-After": formatdate(time.time() + 2, usegmt=True) if value == "date" else value}, b"")
+    seconds: str | Callable[[], str] = (lambda: formatdate(time.time() + 2, usegmt=True)) if value == "date" else value
+    asks = (503, {"Retry-After": seconds}, b"")
     api = server(*([asks] if which == "api" else []), (200, {}, PAGE))
     auth = server(*([asks] if which == "auth" else []), (200, {}, TOKEN))
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from datetime import UTC, datetime
@@ -9,8 +10,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from include.extract import reader
+from include.extract.errors import ExtractError
 from include.simulator.faults import Fault, FaultKind
 from include.simulator.world import World
 
@@ -192,3 +195,12 @@ def test_progress_on_long_reads(twitch, caplog, monkeypatch):
     with caplog.at_level(logging.INFO):
         twitch().snapshot()
     assert next(line for line in caplog.messages if "rows/s" in line).startswith("4 pages, 400 rows")
+
+
+def test_python_collects_garbage_as_before_once_a_snapshot_is_taken_or_failed(twitch):
+    usual = gc.get_threshold()
+    twitch().snapshot()
+    assert gc.get_threshold() == usual
+    with pytest.raises(ExtractError):
+        twitch(Fault(FaultKind.UNAVAILABLE, times=None)).snapshot()
+    assert gc.get_threshold() == usual

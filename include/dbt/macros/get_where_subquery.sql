@@ -43,12 +43,12 @@
   {%- set literals = [] -%}
   {%- if execute and is_there(relation) -%}
     {%- set recent = "select " ~ value ~ " from " ~ relation ~ " where " ~ changed_at ~ " > " ~ tested_since()
-      ~ " and " ~ on_days_of_this_run(day) -%}
+      ~ " and " ~ on_days_of_this_run(day) ~ " order by all" -%}
     {%- for row in run_query(recent).rows -%}
       {%- do literals.append(quote_literal(row[0])) -%}
     {%- endfor -%}
   {%- endif -%}
-  {%- if literals | length > 100 -%} {{ column ~ ' between ' ~ literals | min ~ ' and ' ~ literals | max }}
+  {%- if literals | length > 100 -%} {{ column ~ ' between ' ~ literals | first ~ ' and ' ~ literals | last }}
   {%- else -%} {{ column ~ ' in (' ~ literals | join(', ') ~ ')' if literals else 'false' }}
   {%- endif -%}
 {%- endmacro %}

@@ -1,0 +1,99 @@
+"""Where requests go: by which proxy, with which certificates, and what may be told of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import cast
+from urllib.parse import urlsplit
+
+from requests import Request, RequestException, Session
+from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
+from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
+
+from include.extract.errors import RefusedError
+
+
+class Endpoint(HTTPAdapter):
+    """A URL, and the connections to its host, by the proxy and with the certificates that the environment names.
+
+    requests finds these, once. What it does for each request on top would cost a third of a snapshot.
+
+    Args:
+        variable: what sets the URL.
+        url: of http or https; may hold a name and a password.
+        timeout: of each request.
+
+    Raises:
+        RefusedError: the URL is none, or the environment names a proxy or certificates that are none.
+    """
+
+    def __init__(self, variable: str, url: str, timeout: Timeout) -> None:
+        super().__init__()
+        check_url(variable, url)
+        self.variable = variable
+        self.url = public(url)
+        self.timeout = timeout
+        try:
+            request = Request("GET", url).prepare()
+            with Session() as session:
+                found = session.merge_environment_settings(url, {}, None, None, None)
+            pool = self.get_connection_with_tls_context(request, found["verify"], found["proxies"])
+            self.cert_verify(pool, request.url, found["verify"], None)  # type: ignore[no-untyped-call]
+            self._target = self.request_url(request, found["proxies"])
+        except (RequestException, HTTPError, OSError, ValueError) as error:
+            raise RefusedError(
+                f"{self.url} cannot be asked: {reason(error)}. Check {variable}, the proxy, and REQUESTS_CA_BUNDLE."
+            ) from None
+        self.pool = cast("HTTPConnectionPool", pool)
+        self._headers = make_headers(accept_encoding=True, user_agent="twitch-bi")
+        if "Authorization" in request.headers:  # of a URL with a password
+            self._headers["Authorization"] = request.headers["Authorization"]
+
+    def ask(
+        self, method: str, headers: Mapping[str, str], query: str = "", body: str | None = None
+    ) -> BaseHTTPResponse:
+        """Sends one request and reads the answer, whatever it is.
+
+        A redirect is not followed: it could carry a secret to another host.
+
+        Raises:
+            HTTPError: there is no answer, or not all of it.
+        """
+        return self.pool.urlopen(
+            method,
+            f"{self._target}{query}",
+            body,
+            {**self._headers, **headers},
+            retries=False,
+            redirect=False,
+            assert_same_host=False,  # a proxy is asked for the whole URL
+            timeout=self.timeout,
+        )
+
+
+def check_url(variable: str, url: str) -> None:
+    """Raises RefusedError unless it is a URL of http or https. The message leaves it out: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise RefusedError(f"{variable} is no URL: it must look like https://host/path.")
+
+
+def public(url: str) -> str:
+    """The URL without credentials and query, for messages."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def reason(error: BaseException | None) -> str:
+    """What lies at the bottom of a failed request: `Connection refused` rather than the layers around it."""
+    while error and (below := error.__cause__ or error.__context__):
+        error = below
+    # Without what a URL, such as a proxy's, has of credentials.
+    return re.sub(r"//[^/\s]*@", "//", " ".join(str(error).split()))[:200].rstrip(".")
