@@ -50,6 +50,7 @@ class Plugin(BasePlugin):
         self.first.close()
         functions: list[tuple[Callable[..., object], int, str]] = [
             (empty_folder, 1, "VARCHAR"),
+            (replace_file, 2, "VARCHAR"),
             (replace_partition, 2, "VARCHAR"),
             (remove_partition, 2, "VARCHAR"),
             (remove_folder, 1, "VARCHAR"),
@@ -90,6 +91,17 @@ def empty_folder(path: str) -> str:
     return path
 
 
+def replace_file(source: str, target: str) -> str:
+    """Moves the finished file `source` into the place of `target`, on the same filesystem, in one step; returns it.
+
+    It reaches the disk before the rename, so that a power cut cannot leave an empty file under the final name.
+    """
+    sync(Path(source))
+    Path(source).replace(target)
+    sync(Path(target).parent)
+    return target
+
+
 def replace_partition(source: str, partition: str) -> str:
     """Moves the finished file `source` into the folder `partition`, as all that it holds.
 
@@ -105,14 +117,12 @@ def replace_partition(source: str, partition: str) -> str:
         The file's final path.
     """
     file, folder = Path(source), Path(partition)
-    sync(file)
     target = folder / file.name
     strangers = [entry for entry in folder.iterdir() if entry != target] if folder.is_dir() else []
     if folder.is_dir() and not strangers:
-        file.replace(target)
-        sync(folder)
-        return str(target)
+        return replace_file(source, str(target))
 
+    sync(file)
     new = file.parent / folder.name
     new.mkdir()
     file.replace(new / file.name)

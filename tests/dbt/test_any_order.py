@@ -10,12 +10,14 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from marts import assert_marts_equal_the_oracle
+from states import BY_DAY, DIMENSIONS
 from warehouse import Warehouse, asked, streams
 
 FIRST = date(2025, 1, 1)
 DAYS = st.integers(0, 5)
 HOURS = st.integers(0, 23)
-MODELS = ["stg_streams", "int_streams", "fact_streams"]
+MODELS = ["stg_streams", "int_streams", *BY_DAY, *DIMENSIONS]
 # Of six days, so that some files come for days that have left the working set.
 KEEP = {"keep_days": 2}
 
@@ -96,10 +98,11 @@ class Pipeline(RuleBasedStateMachine):
         self.has_run = self.has_run or "--select" not in arguments
 
     def check(self, day: date | None = None) -> None:
-        """All facts are right, or those of one day."""
+        """All facts and marts are right, or those of one day."""
         published = self.warehouse.published() if any(self.warehouse.facts.glob("*/*")) else []
         oracle = self.warehouse.oracle()
         assert [row for row in published if day in {None, row[0]}] == [row for row in oracle if day in {None, row[0]}]
+        assert_marts_equal_the_oracle(self.warehouse, day)
 
     def raw_files(self) -> list[Path]:
         return sorted((self.warehouse.raw / "twitch_streams").glob("*.parquet"))

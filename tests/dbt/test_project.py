@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+from states import BY_DAY, DIMENSIONS
 from warehouse import Warehouse, streams
 
 from include.settings import DBT_PROJECT
@@ -24,7 +25,7 @@ def test_unit_tests_pass_and_docs_are_complete(warehouse: Warehouse) -> None:
     catalog = json.loads((target / "catalog.json").read_text())
     manifest = json.loads((target / "manifest.json").read_text())
     models = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
-    assert {node["name"] for node in models.values()} == {"stg_streams", "int_streams", "fact_streams"}
+    assert {node["name"] for node in models.values()} == {"stg_streams", "int_streams", *BY_DAY, *DIMENSIONS}
     for key, node in models.items():
         assert node["description"].startswith("One row per")
         actual = {name: column["type"] for name, column in catalog["nodes"][key]["columns"].items()}

@@ -14,9 +14,18 @@ from warehouse import Warehouse
 
 Facts = list[tuple[Any, ...]]
 
+BY_DAY = ["agg_game_viewership", "agg_platform_hourly", "agg_user_viewership", "fact_streams"]
+DIMENSIONS = ["dim_games", "dim_users"]
+# What the data folder holds once there are facts.
+FOLDER = sorted(
+    [*(f"{mart}.parquet" for mart in BY_DAY + DIMENSIONS), "prod.duckdb", "twitch_streams_pipeline_dataset"]
+)
 TABLES = [
-    "dwh.fact_streams",
-    "dwh.fact_streams__partitions",
+    *sorted(
+        [f"dwh.{mart}" for mart in BY_DAY + DIMENSIONS]
+        + [f"dwh.{mart}__partitions" for mart in BY_DAY]
+        + [f"dwh.{mart}__days" for mart in DIMENSIONS]
+    ),
     "int.int_streams",
     "stg.model_starts",
     "stg.raw_files",
@@ -47,11 +56,7 @@ def assert_each_day_is_whole(seen: Facts, before: Facts, after: Facts) -> None:
 
 def assert_nothing_is_left_behind(warehouse: Warehouse) -> None:
     """The data folder holds what the contract names, and nothing else."""
-    assert sorted(path.name for path in warehouse.data_dir.iterdir()) == [
-        "fact_streams.parquet",
-        "prod.duckdb",
-        "twitch_streams_pipeline_dataset",
-    ]
+    assert sorted(path.name for path in warehouse.data_dir.iterdir()) == FOLDER
     assert all([file for file, *_ in files] == ["data.parquet"] for files in warehouse.partitions().values())
     tables = warehouse.query(
         "select table_schema || '.' || table_name from information_schema.tables order by all", read_only=True

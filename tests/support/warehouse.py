@@ -159,13 +159,15 @@ class Warehouse:
 
 def streams(seed: int, count: int = 60) -> list[Row]:
     """A snapshot with all that real ones have: repeated streams, empty categories, large ids, Helix's test row."""
-    chance = random.Random(seed)
+    chance, naming = random.Random(seed), random.Random(-seed - 1)
     rows = [
         {
             "id": str(315_000_000_000 + chance.randrange(count)),
             "user_id": str(chance.choice([7, 2**31 + 5, 1_426_250_762]) + chance.randrange(count // 3)),
             "game_id": chance.choice(["", "509658", "2147452902", "4294967297"]),
             "game_name": chance.choice(["", "Chess", "Robert'); drop table streams;--"]),
+            "user_login": naming.choice(["one", "another"]),
+            "user_name": naming.choice(["", "One", "Another", "\u65e5\u672c", "<b>"]),
             "viewer_count": chance.choice([0, 1, 9_648, 3_400_000]),
             "title": chance.choice(["", "2025-01-01T00:00:00Z", "{{ 1/0 }}", "\U0001f3ae \u202ex"]),
             "started_at": datetime(2025, 1, 1, tzinfo=UTC),

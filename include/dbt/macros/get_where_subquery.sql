@@ -1,6 +1,7 @@
 {#
   dbt's hook for the `where` of a data test, with two names that stand for what changed lately (var `tested_hours`), in
-  a reload on its own days: a loop over days would test more and more of them.
+  a reload on its own days: a loop over days would test more and more of them. A third, `__in_full__`, is for what can
+  only be looked at as a whole: when all is, and not each hour.
   The values are written out, not joined: only constants let DuckDB skip row groups and partitions.
 #}
 {% macro get_where_subquery(relation) -%}
@@ -9,6 +10,8 @@
     {%- set where = recent_files() -%}
   {%- elif where == '__recent_partitions__' -%}
     {%- set where = recent_partitions(relation) -%}
+  {%- elif where == '__in_full__' -%}
+    {%- set where = 'true' if asked('tested_hours') == 'all' else 'false' -%}
   {%- endif -%}
   {{ relation if not where else '(select * from ' ~ relation ~ ' where ' ~ where ~ ') as tested' }}
 {%- endmacro %}
@@ -20,8 +23,7 @@
 
 
 {% macro recent_partitions(relation) -%}
-  {%- set state = relation.incorporate(path={'identifier': relation.identifier ~ '__partitions'}) -%}
-  {{ one_of('file_name_date', state, 'partition_value', 'written_at', 'try_cast(partition_value as date)') }}
+  {{ one_of('file_name_date', partitions_of(relation), 'partition_value', 'written_at', 'try_cast(partition_value as date)') }}
 {%- endmacro %}
 
 

@@ -28,6 +28,10 @@ create table if not exists stg.raw_files (
   error varchar,
   is_pruned boolean not null default false
 );
+{% for column, type in {'snapshot_seconds': 'double', 'nb_viewers': 'bigint', 'nb_channels': 'bigint', 'nb_games': 'bigint'}.items() -%}
+{# Apart, for ledgers that were made without them. -#}
+alter table stg.raw_files add column if not exists {{ column }} {{ type }};
+{% endfor -%}
 create table if not exists {{ source('ledger', 'model_starts') }} (
   model varchar primary key,
   started_at timestamp not null
@@ -141,12 +145,14 @@ select
   cast(file_name_datetime as date) as file_name_date,
   log_import_date,
   nb_rows,
+  snapshot_seconds,
   error,
   false as is_pruned
 from stg_streams__files
 on conflict (file_name) do update set
   log_import_date = excluded.log_import_date,
   nb_rows = excluded.nb_rows,
+  snapshot_seconds = excluded.snapshot_seconds,
   error = excluded.error,
   is_pruned = false;
 
@@ -223,9 +229,12 @@ set
   int_import_date = ledger.log_import_date,
   deduplicated_at = now() at time zone 'UTC',
   nb_left_out = coalesce(counts.nb_left_out, 0),
-  nb_duplicates = ledger.nb_rows - coalesce(counts.nb_left_out, 0) - coalesce(counts.nb_streams, 0)
+  nb_duplicates = ledger.nb_rows - coalesce(counts.nb_left_out, 0) - coalesce(counts.nb_streams, 0),
+  nb_viewers = coalesce(counts.nb_viewers, 0),
+  nb_channels = coalesce(counts.nb_channels, 0),
+  nb_games = coalesce(counts.nb_games, 0)
 from (
-  select files.file_name, staged.nb_left_out, written.nb_streams
+  select files.file_name, staged.nb_left_out, written.* exclude (file_name)
   from (select file_name from {{ source('ledger', 'raw_files') }} where {{ is_in_batch }}) as files
   left join (
     select file_name, count(*) filter (where not {{ counts() }}) as nb_left_out
@@ -233,7 +242,15 @@ from (
   ) as staged using (file_name)
   left join (
     -- of what was written, and not of the different ids in staging, which takes three times as long
-    select file_name, count(*) as nb_streams from {{ this }} where {{ is_in_batch }} group by file_name
+    select
+      file_name,
+      count(*) as nb_streams,
+      sum(viewer_count) as nb_viewers,
+      count(distinct user_id) as nb_channels,
+      count(distinct game_id) as nb_games
+    from {{ this }}
+    where {{ is_in_batch }}
+    group by file_name
   ) as written using (file_name)
 ) as counts
 where ledger.file_name = counts.file_name
@@ -260,9 +277,8 @@ having not bool_or(is_pruned)
   in one that was killed after staging had forgotten all their files (which it does not unless told).
 #}
 {% macro days_to_remove() %}
-{%- set state = this.incorporate(path={'identifier': this.identifier ~ '__partitions'}) %}
 with published as (
-  select partition_value from {{ state }}
+  select partition_value from {{ partitions_of(this) }}
   union
   select regexp_extract(file, '/file_name_date=([^/]*)/', 1)
   from glob(getvariable('reporting_dir') || '/{{ this.identifier }}.parquet/file_name_date=*/*')
@@ -286,40 +302,61 @@ where
 {%- endmacro %}
 
 
-{# After fact_streams, which is made without them by now; but for days that it could not make. #}
-{% macro forget_removed_files() %}
-delete from {{ source('ledger', 'raw_files') }}
-where
-  {{ is_forgotten() }}
-  and file_name_date not in (select file_name_date from {{ source('ledger', 'raw_files') }} where is_pruned)
-{% endmacro %}
-
-
 {#
-  After fact_streams, which has written every changed day: the rows of old days leave the working set. Not while a file
-  of the day was staged, or found to have left, and the intermediate layer does not know: that is another run's, between
-  two of its models.
+  After all that an invocation does: days that every mart shows as the ledger has them need no more rows than `keep_days`
+  says, nor a memory of files that have left. By versions, so that the order in which the marts are made does not matter,
+  nor what other runs do in between; and a mart that is never made keeps its days in the database.
 #}
-{% macro prune_working_set() %}
-  {%- set old_files -%}
-    (
-      select file_name
-      from {{ source('ledger', 'raw_files') }}
-      where
-        not is_pruned
-        and log_import_date is not null
-        and file_name_date < (
-          select max(file_name_date) from {{ source('ledger', 'raw_files') }} where int_import_date is not null
-        ) - {{ var('keep_days') | int }}
-        and file_name_date not in (
-          select file_name_date from {{ source('ledger', 'raw_files') }}
-          where log_import_date is distinct from int_import_date
-        )
+{% macro settle_days() %}
+{%- if not execute or flags.WHICH not in ('build', 'run') -%} {{ return('') }} {%- endif -%}
+{%- set states = [] -%}
+{%- for model in graph.nodes.values() if model.config.materialized == 'partitioned_parquet' -%}
+  {%- set state = partitions_of(api.Relation.create(
+    database=model.database, schema=model.schema, identifier=model.alias)) -%}
+  {%- if not is_there(state) -%} {{ return('') }} {%- endif -%}
+  {%- do states.append(state) -%}
+{%- endfor -%}
+{%- set ledger = source('ledger', 'raw_files') -%}
+{%- set settled -%}
+  (
+    with wanted as ({{ snapshots_by_day() }})
+    select days.file_name_date
+    from (select distinct file_name_date from {{ ledger }}) as days
+    left join wanted on days.file_name_date = wanted.partition_value
+    {%- for state in states %}
+    left join {{ state }} as mart_{{ loop.index }}
+      on cast(days.file_name_date as varchar) = mart_{{ loop.index }}.partition_value
+    {%- endfor %}
+    where
+      {%- for state in states %}
+      mart_{{ loop.index }}.version is not distinct from wanted.version {{ 'and' if not loop.last }}
+      {%- endfor %}
+  )
+{%- endset -%}
+{#- Not while a file of the day was staged, or found to have left, and the intermediate layer does not know: that is
+    another run's, between two of its models. -#}
+{%- set old_files -%}
+  select file_name
+  from {{ ledger }}
+  where
+    not is_pruned
+    and log_import_date is not null
+    and file_name_date < (
+      select max(file_name_date) from {{ ledger }} where int_import_date is not null
+    ) - {{ var('keep_days') | int }}
+    and file_name_date not in (
+      select file_name_date from {{ ledger }} where log_import_date is distinct from int_import_date
     )
-  {%- endset %}
-  {#- Found beside the ledger and not by ref(): the facts are not made from staging, and the graph should not say so. -#}
-  {%- set staging = source('ledger', 'raw_files').incorporate(path={'identifier': 'stg_streams'}) %}
-delete from {{ staging }} where file_name in {{ old_files }};
-delete from {{ ref('int_streams') }} where file_name in {{ old_files }};
-update {{ source('ledger', 'raw_files') }} set is_pruned = true where file_name in {{ old_files }}
+    and file_name_date in {{ settled }}
+{%- endset -%}
+begin;
+create or replace temp table settled_files as {{ old_files }};
+delete from {{ ledger }} where {{ is_forgotten() }} and file_name_date in {{ settled }};
+{%- if query_value("count(*) from (" ~ old_files ~ ")") > 0 %}
+{%- for schema, table in (('stg', 'stg_streams'), ('int', 'int_streams')) %}
+delete from {{ schema }}.{{ table }} where file_name in (select file_name from settled_files);
+{%- endfor %}
+update {{ ledger }} set is_pruned = true where file_name in (select file_name from settled_files);
+{%- endif %}
+commit
 {% endmacro %}

@@ -29,7 +29,7 @@
   {%- set order_by = config.get('order_by') -%}
   {%- set file = 'data.parquet' -%}
   {%- set view = this.incorporate(type='view') -%}
-  {%- set state = this.incorporate(path={'identifier': this.identifier ~ '__partitions'}, type='table') -%}
+  {%- set state = partitions_of(this) -%}
   {%- set location = config.get('location') or query_value("getvariable('reporting_dir')") ~ '/' ~ this.identifier ~ '.parquet' -%}
   {#- Beside the dataset and not inside: no reader's pattern may match a file that is half written. -#}
   {%- set workplace = location ~ '.tmp' -%}
@@ -92,6 +92,12 @@
 
   {{ return({'relations': [view]}) }}
 {% endmaterialization %}
+
+
+{# The table of the model's state. #}
+{% macro partitions_of(model) %}
+  {{ return(model.incorporate(path={'identifier': model.identifier ~ '__partitions'}, type='table')) }}
+{% endmacro %}
 
 
 {% macro create_partition_state(state) %}

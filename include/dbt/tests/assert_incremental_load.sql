@@ -86,7 +86,7 @@ days as (
         cast(partition_value as date) as file_name_date,
         version,
         written_at > {{ tested_since() }} as is_recent
-    from {{ ref('fact_streams').incorporate(path={'identifier': ref('fact_streams').identifier ~ '__partitions'}) }}
+    from {{ partitions_of(ref('fact_streams')) }}
 ),
 
 problems as (

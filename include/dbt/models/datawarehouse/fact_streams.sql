@@ -80,6 +80,7 @@ select
     avg_viewer_count,
     sum_viewer_count,
     nb_observations,
-    max_viewer_count
+    max_viewer_count,
+    {{ game_key() }} as game_key
 from aggregated
 inner join sets_of_files using (file_name_date, file_bits)

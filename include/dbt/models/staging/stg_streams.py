@@ -50,7 +50,8 @@ def model(dbt, session):
 
     session.execute(
         "create or replace temp table stg_streams__files (file_name varchar, path varchar, "
-        "file_name_datetime timestamp, log_import_date timestamp, columns varchar, nb_rows bigint, error varchar)"
+        "file_name_datetime timestamp, log_import_date timestamp, columns varchar, nb_rows bigint, "
+        "snapshot_seconds double, error varchar)"
     )
     readable_days, failed_days = set(), {}
     files = session.execute(
@@ -60,15 +61,15 @@ def model(dbt, session):
         is_needed = is_wanted or day_loses_files or day in readable_days
         if not is_needed or (day in failed_days and not is_wanted):
             continue  # nothing new can be read of its day, or not all of the day
-        columns, nb_rows, error = (None, None, obstacle) if obstacle else check_file(session, name, path)
+        columns, nb_rows, seconds, error = (None, None, None, obstacle) if obstacle else check_file(session, name, path)
         if error and (obstacle or not is_wanted):
             failed_days[day] = error if obstacle else f"{name}: {error}"
         elif not error:
             readable_days.add(day)
         session.execute(
             "insert into stg_streams__files "
-            "values (?, ?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?, ?)",
-            [name, path, taken_at, error, columns, nb_rows, error],
+            "values (?, ?, ?, case when ? is null then now() at time zone 'UTC' end, ?, ?, ?, ?)",
+            [name, path, taken_at, error, columns, nb_rows, seconds, error],
         )
     for day, reason in failed_days.items():
         leave_day_alone(session, day, reason)
@@ -84,7 +85,7 @@ def leave_day_alone(session, day, reason):
     names = "(select file_name from stg_streams__to_read where file_name_date = ? and {})"
     session.execute(f"delete from stg_streams__files where file_name in {names.format('not is_wanted')}", [day])
     session.execute(
-        "update stg_streams__files set log_import_date = null, nb_rows = null, error = ? "
+        "update stg_streams__files set log_import_date = null, nb_rows = null, snapshot_seconds = null, error = ? "
         f"where file_name in {names.format('is_wanted')}",
         [
             f"its day has left the working set and cannot be made again: {reason}, which the facts of {day} count; "
@@ -95,7 +96,10 @@ def leave_day_alone(session, day, reason):
 
 
 def check_file(session, name, path):
-    """Reads one raw file to its end; returns (its columns, rows, None), or (None, None, why it cannot be read)."""
+    """Reads one raw file to its end; returns (its columns, rows, seconds from first page to last, None).
+
+    Of one that cannot be read, (None, None, None, why); of a file without times of pages, no seconds.
+    """
     try:
         if not NOT_IN_NAMES.isdisjoint(name):
             raise ValueError("its name is not UTF-8, or holds one of * ? [ \\ which DuckDB reads as a pattern")
@@ -107,12 +111,15 @@ def check_file(session, name, path):
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
         # The hash makes DuckDB decode and cast each value, where a count would read the footer alone.
-        nb_rows, _ = session.execute(
-            f"select count(*), bit_xor(hash({', '.join(values(columns).values())})) from {PARQUET}", {"paths": [path]}
+        known = values(columns)
+        nb_rows, _, seconds = session.execute(
+            f"select count(*), bit_xor(hash({', '.join(known.values())})), "
+            f"epoch(max({known['fetched_at']}) - min({known['fetched_at']})) from {PARQUET}",
+            {"paths": [path]},
         ).fetchall()[0]
     except (duckdb.Error, ValueError) as error:
-        return None, None, f"{str(error).splitlines()[0]}; to be rid of it, move {path} away"
-    return json.dumps(columns), nb_rows, None
+        return None, None, None, f"{str(error).splitlines()[0]}; to be rid of it, move {path} away"
+    return json.dumps(columns), nb_rows, seconds, None
 
 
 def rows_of_files(session):

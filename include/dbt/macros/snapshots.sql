@@ -1,0 +1,21 @@
+{#
+  One row per snapshot that the intermediate layer holds, an empty one among them: (file_name_date, file_name,
+  file_name_datetime, hours). A snapshot stands for its share of its hour, so that two in one hour do not count double.
+#}
+{% macro snapshots() -%}
+  (
+    select
+      file_name_date,
+      file_name,
+      file_name_datetime,
+      1 / count(*) over (partition by file_name_date, date_trunc('hour', file_name_datetime)) as hours
+    from {{ source('ledger', 'raw_files') }}
+    where int_import_date is not null
+  )
+{%- endmacro %}
+
+
+{# A number for each category; -1, which no id of Helix is, where there is none: tools that join need a value. #}
+{% macro game_key() -%}
+  coalesce(game_id, -1)
+{%- endmacro %}

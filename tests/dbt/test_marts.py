@@ -1,0 +1,213 @@
+"""The marts over real raw files on real DuckDB, against their oracle."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, date, datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from marts import assert_marts_equal_the_oracle, published
+from states import BY_DAY, DIMENSIONS
+from warehouse import HELIX, Row, Warehouse, asked, streams
+
+
+def one(user: int, viewers: int, *, game: str = "5", name: str = "Name", stream: int | None = None) -> Row:
+    """A stream; its channel's login follows the name."""
+    return {
+        "id": str(stream or user),
+        "user_id": str(user),
+        "user_login": name.lower(),
+        "user_name": name,
+        "game_id": game,
+        "game_name": f"Game {game}" if game else "",
+        "viewer_count": viewers,
+        "fetched_at": datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=user),
+    }
+
+
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        [one(1, 5)],
+        [one(user, 0) for user in range(1, 8)],
+        [one(user, 7) for user in range(1, 30)],
+        [one(1, 3_400_000), *(one(user, user % 3) for user in range(2, 40))],
+        [one(1, 10, game=""), one(2, 30, game=""), one(3, 0, game="7")],
+        [one(1, 10, stream=100), one(1, 30, stream=101), one(2, 20)],
+        [],
+    ],
+    ids=["one channel", "nobody", "ties", "millions", "no category", "two streams of a channel", "no streams"],
+)
+def test_adversarial_snapshots_equal_the_oracle(warehouse: Warehouse, snapshot: list[Row]) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", snapshot)
+    warehouse.add_file("2025-01-01T10:30:00", streams(1))
+    warehouse.add_file("2025-01-01T12:00:00", snapshot[:3])
+    warehouse.add_file("2025-01-02T12:00:00", snapshot)
+    warehouse.build()
+    assert_marts_equal_the_oracle(warehouse)
+
+
+def test_days_of_ordinary_snapshots_equal_the_oracle(warehouse: Warehouse) -> None:
+    for seed in range(6):
+        warehouse.add_file(f"2025-01-0{1 + seed // 3}T{10 + seed % 3}:00:00", streams(seed))
+    # The first pipeline's files lack the times of pages.
+    warehouse.add_file("2025-01-02T20:00:00", streams(9), HELIX)
+    warehouse.build(TZ="Pacific/Auckland")
+    assert_marts_equal_the_oracle(warehouse)
+    views = {mart: warehouse.query(f"select count(*) from dwh.{mart}")[0][0] for mart in BY_DAY + DIMENSIONS}
+    assert views.pop("fact_streams") == len(warehouse.oracle())
+    assert views == {mart: len(published(warehouse, mart)) for mart in views}
+
+
+def test_a_name_is_the_latest_that_any_day_has_said(warehouse: Warehouse) -> None:
+    def name() -> object:
+        return published(warehouse, "dim_users")[(7,)]["user_name"]
+
+    warehouse.add_file("2025-01-05T10:00:00", [one(7, 1, name="Fifth")])
+    warehouse.build()
+    warehouse.add_file("2025-01-06T10:00:00", [one(7, 1, name="")])
+    warehouse.build()
+    assert name() == "Fifth"
+    warehouse.add_file("2025-01-02T10:00:00", [one(7, 1, name="Second"), one(8, 1, name="Eighth")])  # late
+    warehouse.build()
+    assert name() == "Fifth"
+    warehouse.add_file("2025-01-06T11:00:00", [one(7, 1, name="Sixth")])
+    warehouse.build()
+    assert name() == "Sixth"
+    assert_marts_equal_the_oracle(warehouse)
+
+
+def test_a_reload_takes_back_what_a_removed_file_had_said(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", [one(7, 1, name="First"), one(9, 1)])
+    gone = warehouse.add_file("2025-01-03T10:00:00", [one(7, 1, name="Third"), one(8, 1, game="6")])
+    warehouse.add_file("2025-01-03T11:00:00", [one(9, 5, name="Ninth")])
+    warehouse.build()
+    assert (8,) in published(warehouse, "dim_users") and (6,) in published(warehouse, "dim_games")
+    gone.unlink()
+    warehouse.build(**asked(reload_start="2025-01-03", reload_end="2025-01-04"))
+    assert (8,) not in published(warehouse, "dim_users") and (6,) not in published(warehouse, "dim_games")
+    assert published(warehouse, "dim_users")[(7,)]["user_name"] == "First"
+    assert_marts_equal_the_oracle(warehouse)
+
+
+def test_a_reload_takes_a_corrected_name_of_the_same_snapshot(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", [one(7, 1, name="Before")])
+    path = warehouse.add_file("2025-01-02T10:00:00", [one(7, 1, name="Wrong")])
+    warehouse.build()
+    table = pq.ParquetFile(path).read()
+    right = table.set_column(table.schema.get_field_index("user_name"), "user_name", pa.array(["Right"]))
+    pq.write_table(right, path)
+    warehouse.build(**asked(reload_start="2025-01-02", reload_end="2025-01-03"))
+    assert published(warehouse, "dim_users")[(7,)]["user_name"] == "Right"
+    assert_marts_equal_the_oracle(warehouse)
+
+
+def test_days_that_raw_has_lost_stay_until_they_are_to_be_removed(warehouse: Warehouse) -> None:
+    lost = warehouse.add_file("2025-01-01T10:00:00", [one(7, 1, name="Old"), one(8, 1)])
+    warehouse.add_file("2025-01-02T10:00:00", [one(9, 1)])
+    warehouse.build()
+    lost.unlink()
+    window = {"reload_start": "2025-01-01", "reload_end": "2025-01-02"}
+    warehouse.build(**asked(**window))
+    assert (7,) in published(warehouse, "dim_users")
+    assert (date(2025, 1, 1), 7) in published(warehouse, "agg_user_viewership")
+    warehouse.build(**asked(**window, remove_empty_days=True))
+    assert_marts_equal_the_oracle(warehouse)
+    assert warehouse.query("select count(*) from stg.raw_files") == [(1,)]
+
+
+@pytest.mark.parametrize("lost", ["database", "dimension", "day"])
+def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.add_file("2025-01-02T10:00:00", streams(2))
+    warehouse.build()
+    if lost == "database":
+        (warehouse.data_dir / "prod.duckdb").unlink()
+    elif lost == "dimension":
+        (warehouse.data_dir / "dim_users.parquet").unlink()
+    else:
+        shutil.rmtree(warehouse.data_dir / "agg_user_viewership.parquet" / "file_name_date=2025-01-01")
+    warehouse.build()
+    assert_marts_equal_the_oracle(warehouse)
+
+
+def test_nothing_new_writes_no_dimension(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    files = [warehouse.data_dir / f"{name}.parquet" for name in DIMENSIONS]
+    before = [file.stat().st_ino for file in files]
+    warehouse.build()
+    assert [file.stat().st_ino for file in files] == before
+
+
+def test_an_hour_reads_the_days_that_changed_and_no_other(warehouse: Warehouse) -> None:
+    """A dimension is merged; all days are asked only about keys of which one has taken something back."""
+    for day in (1, 2, 3):
+        warehouse.add_file(f"2025-01-0{day}T10:00:00", [one(day, 1), one(9, 1)])
+    warehouse.build()
+    # Whatever is read from now on of the first two days is seen.
+    for day in (1, 2):
+        for mart in ("agg_user_viewership", "agg_game_viewership"):
+            path = warehouse.data_dir / f"{mart}.parquet" / f"file_name_date=2025-01-0{day}" / "data.parquet"
+            table = pq.ParquetFile(path).read()
+            name = "user_name" if mart == "agg_user_viewership" else "game_name"
+            later = pa.array([datetime(2026, 1, 1)] * len(table))  # noqa: DTZ001
+            table = table.set_column(table.schema.get_field_index("named_at"), "named_at", later)
+            seen = pa.array(["seen"] * len(table))
+            pq.write_table(table.set_column(table.schema.get_field_index(name), name, seen), path)
+    warehouse.add_file("2025-01-03T11:00:00", [one(9, 1, name="Now")])
+    warehouse.build()
+    assert published(warehouse, "dim_users")[(9,)]["user_name"] == "Now"
+    assert all(row["user_name"] != "seen" for row in published(warehouse, "dim_users").values())
+
+
+def test_the_question_is_one_order_by(warehouse: Warehouse) -> None:
+    """Which games have more viewers, and how evenly are they spread?"""
+    even = [one(user, 50, game="1") for user in range(1, 11)]
+    uneven = [one(user, 1, game="2") for user in range(11, 20)] + [one(20, 991, game="2")]
+    warehouse.add_file("2025-01-01T10:00:00", [*even, *uneven])
+    warehouse.build()
+    with duckdb.connect() as database:
+        asked = "select game_name, avg_viewers from read_parquet(?) where avg_viewers >= 500 order by gini"
+        path = str(warehouse.data_dir / "agg_game_viewership.parquet" / "*" / "*.parquet")
+        assert database.execute(asked, [path]).fetchall() == [("Game 1", 500.0), ("Game 2", 1000.0)]
+
+
+@pytest.mark.parametrize(
+    ("loss", "problem"),
+    [
+        ("delete from dwh.agg_user_viewership__partitions", "agg_user_viewership was not written"),
+        ("update dwh.agg_game_viewership__partitions set version = 'x'", "agg_game_viewership was not written"),
+    ],
+)
+def test_marts_that_disagree_are_found(warehouse: Warehouse, loss: str, problem: str) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    warehouse.query(
+        f"{loss}; update stg.model_starts set started_at = now() at time zone 'UTC' + interval 1 millisecond",
+        read_only=False,
+    )
+    done = warehouse.dbt("test", "--select", "assert_marts", "--store-failures")
+    assert done.returncode == 1, done.stdout
+    assert problem in str(warehouse.query("select * from dbt_test__audit.assert_marts"))
+
+
+def test_a_stranger_among_the_facts_is_found(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", [one(7, 1), one(8, 1)])
+    warehouse.build()
+    for name, key in (("dim_users", 7), ("dim_games", 5)):
+        path = warehouse.data_dir / f"{name}.parquet"
+        table = pq.ParquetFile(path).read()
+        pq.write_table(table.filter(pc.not_equal(table.column(0), key)), path)
+    done = warehouse.dbt("test", "--select", "assert_marts", "--store-failures")
+    assert done.returncode == 1, done.stdout
+    problems = str(warehouse.query("select problem from dbt_test__audit.assert_marts order by all"))
+    for problem in (
+        "fact_streams: user_id 7 is not in dim_users",
+        "agg_game_viewership: game_key 5 is not in dim_games",
+    ):
+        assert problem in problems

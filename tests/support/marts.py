@@ -1,0 +1,263 @@
+"""An oracle for the marts that shares no code with the models: in Python, row by row, from the raw files themselves."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from statistics import fmean
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+from states import BY_DAY
+from warehouse import Warehouse
+
+HIVE = ", hive_types = {'file_name_date': date}"
+Rows = dict[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One stream in one snapshot."""
+
+    day: date
+    at: datetime
+    file: str
+    id: str
+    user: int
+    login: str | None
+    name: str | None
+    game: int
+    game_name: str | None
+    viewers: int
+
+
+@dataclass
+class Raw:
+    """All that raw holds: streams, and of each snapshot its time and how many rows were dropped for what reason."""
+
+    seen: list[Seen]
+    snapshots: dict[str, tuple[datetime, int, int, int, float | None]]
+
+    def hours(self, file: str) -> float:
+        """What a snapshot stands for: its share of its hour."""
+        hour = self.snapshots[file][0].replace(minute=0, second=0, microsecond=0)
+        times = [at.replace(minute=0, second=0, microsecond=0) for at, *_ in self.snapshots.values()]
+        return 1 / times.count(hour)
+
+
+def read_raw(warehouse: Warehouse) -> Raw:
+    raw = Raw([], {})
+    for path in sorted((warehouse.raw / "twitch_streams").glob("*.parquet")):
+        load_id = path.name.rsplit(".", 2)[0]
+        if not list((warehouse.raw / "_dlt_loads").glob(f"*__{load_id}.jsonl")):
+            continue
+        at = datetime.fromtimestamp(float(load_id), UTC).replace(tzinfo=None)
+        rows = pq.ParquetFile(path).read().to_pylist()
+        good = [row for row in rows if row["user_id"].isdecimal()]
+        last = {row["id"]: row for row in good}
+        fetched = [row["fetched_at"] for row in rows if row.get("fetched_at")]
+        seconds = (max(fetched) - min(fetched)).total_seconds() if fetched else None
+        raw.snapshots[path.name] = (at, len(rows), len(good) - len(last), len(rows) - len(good), seconds)
+        for row in last.values():
+            raw.seen.append(
+                Seen(
+                    at.date(),
+                    at,
+                    path.name,
+                    row["id"],
+                    int(row["user_id"]),
+                    row["user_login"],
+                    row["user_name"] or None,
+                    int(row["game_id"]) if row["game_id"] else -1,
+                    row["game_name"] or None,
+                    row["viewer_count"],
+                )
+            )
+    return raw
+
+
+def grouped(seen: Iterable[Seen], key: Callable[[Seen], Any]) -> dict[Any, list[Seen]]:
+    groups: dict[Any, list[Seen]] = defaultdict(list)
+    for one in seen:
+        groups[key(one)].append(one)
+    return groups
+
+
+def gini(values: list[float]) -> float | None:
+    """By its definition: the mean absolute difference of all pairs, relative to twice the mean."""
+    if not sum(values):
+        return None
+    differences = sum(abs(a - b) for a in values for b in values) / len(values) ** 2
+    return differences / (2 * fmean(values))
+
+
+def quantile(values: list[float], share: float) -> float:
+    values = sorted(values)
+    at = share * (len(values) - 1)
+    low, high = values[math.floor(at)], values[math.ceil(at)]
+    return low + (high - low) * (at - math.floor(at))
+
+
+def user_name(seen: list[Seen]) -> tuple[datetime, str, str | None] | None:
+    """(when, name, login) of the last row with a name."""
+    return max(((one.at, one.name, one.login) for one in seen if one.name), default=None)
+
+
+def game_name(seen: list[Seen]) -> tuple[datetime, int, str] | None:
+    """(when, streams, name): of the last snapshot with a name, the one of most streams."""
+    counts = Counter((one.at, one.file, one.game_name) for one in seen if one.game_name)
+    return max(((at, count, name) for (at, _, name), count in counts.items()), default=None)
+
+
+def times(seen: list[Seen]) -> dict[str, datetime]:
+    return {"first_seen_at": min(one.at for one in seen), "last_seen_at": max(one.at for one in seen)}
+
+
+def agg_platform_hourly(raw: Raw) -> Rows:
+    of_file = grouped(raw.seen, lambda one: one.file)
+    return {
+        (at.date(), file): {
+            "snapshot_at": at,
+            "nb_streams": len(of_file[file]),
+            "nb_viewers": sum(one.viewers for one in of_file[file]),
+            "nb_channels": len({one.user for one in of_file[file]}),
+            "nb_games": len({one.game for one in of_file[file]} - {-1}),
+            "nb_rows": rows,
+            "nb_duplicates": duplicates,
+            "nb_left_out": left_out,
+            "snapshot_seconds": seconds,
+        }
+        for file, (at, rows, duplicates, left_out, seconds) in raw.snapshots.items()
+    }
+
+
+def agg_user_viewership(raw: Raw) -> Rows:
+    result: Rows = {}
+    for key, seen in grouped(raw.seen, lambda one: (one.day, one.user)).items():
+        named_at, name, login = user_name(seen) or (None, None, None)
+        result[key] = {
+            "user_login": login,
+            "user_name": name,
+            "nb_observations": len(seen),
+            "avg_viewers": fmean(one.viewers for one in seen),
+            "peak_viewers": max(one.viewers for one in seen),
+            "viewer_hours": sum(one.viewers * raw.hours(one.file) for one in seen),
+            **times(seen),
+            "named_at": named_at,
+        }
+    return result
+
+
+def agg_game_viewership(raw: Raw) -> Rows:
+    platform: Counter[date] = Counter()
+    for one in raw.seen:
+        platform[one.day] += one.viewers * raw.hours(one.file)  # type: ignore[assignment]
+    result: Rows = {}
+    for key, seen in grouped(raw.seen, lambda one: (one.day, one.game)).items():
+        nb_snapshots = sum(at.date() == key[0] for at, *_ in raw.snapshots.values())
+        averages = sorted(
+            fmean(one.viewers for one in channel) for channel in grouped(seen, lambda one: one.user).values()
+        )
+        hours = sum(one.viewers * raw.hours(one.file) for one in seen)
+        named_at, _, name = game_name(seen) or (None, None, None)
+        total = sum(averages)
+        result[key] = {
+            "game_id": None if key[1] == -1 else key[1],
+            "game_name": name,
+            "nb_snapshots": len({one.file for one in seen}),
+            "nb_streams": len({one.id for one in seen}),
+            "nb_channels": len(averages),
+            "avg_streams": len(seen) / nb_snapshots,
+            "avg_viewers": sum(one.viewers for one in seen) / nb_snapshots,
+            "peak_viewers": max(
+                sum(one.viewers for one in moment) for moment in grouped(seen, lambda one: one.file).values()
+            ),
+            "viewer_hours": hours,
+            "platform_share": hours / platform[key[0]] if platform[key[0]] else None,
+            "channel_median": quantile(averages, 0.5),
+            "channel_p90": quantile(averages, 0.9),
+            "channel_p99": quantile(averages, 0.99),
+            "top_1_share": averages[-1] / total if total else None,
+            "top_10_share": sum(averages[-10:]) / total if total else None,
+            "gini": gini(averages),
+            **times(seen),
+            "named_at": named_at,
+        }
+    return result
+
+
+def dim_users(raw: Raw) -> Rows:
+    result: Rows = {}
+    for user, seen in grouped(raw.seen, lambda one: one.user).items():
+        named_at, name, login = user_name(seen) or (None, None, None)
+        result[(user,)] = {"user_login": login, "user_name": name, **times(seen), "named_at": named_at}
+    return result
+
+
+def dim_games(raw: Raw) -> Rows:
+    result: Rows = {}
+    for game, seen in grouped(raw.seen, lambda one: one.game).items():
+        named_at, _, name = game_name(seen) or (None, None, None)
+        if game == -1:
+            name = "(no category)"
+        result[(game,)] = {
+            "game_id": None if game == -1 else game,
+            "game_name": name,
+            **times(seen),
+            "named_at": named_at,
+        }
+    return result
+
+
+ORACLES: dict[str, tuple[list[str], Callable[[Raw], Rows]]] = {
+    "agg_platform_hourly": (["file_name_date", "file_name"], agg_platform_hourly),
+    "agg_user_viewership": (["file_name_date", "user_id"], agg_user_viewership),
+    "agg_game_viewership": (["file_name_date", "game_key"], agg_game_viewership),
+    "dim_users": (["user_id"], dim_users),
+    "dim_games": (["game_key"], dim_games),
+}
+
+
+def published(warehouse: Warehouse, mart: str) -> Rows:
+    """All rows of a mart by key, as a reader of the Parquet sees them."""
+    path = warehouse.data_dir / f"{mart}.parquet"
+    files = sorted(path.glob("*/*.parquet") if mart in BY_DAY else path.parent.glob(path.name))
+    if not files:
+        return {}
+    keys = ORACLES[mart][0]
+    with duckdb.connect() as database:
+        found = database.execute(
+            f"select * from read_parquet(?{HIVE if mart in BY_DAY else ''})", [[str(file) for file in files]]
+        )
+        names = [column[0] for column in found.description]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    result = {tuple(row[key] for key in keys): {k: v for k, v in row.items() if k not in keys} for row in rows}
+    assert len(result) == len(rows), f"{mart} holds a key twice"
+    return result
+
+
+def assert_marts_equal_the_oracle(warehouse: Warehouse, day: date | None = None) -> None:
+    """All of the marts, or of those by day what they say of one."""
+    raw = read_raw(warehouse)
+    for mart, (_, oracle) in ORACLES.items():
+        if day and mart not in BY_DAY:
+            continue
+        there, expected = (
+            {key: row for key, row in rows.items() if day in {None, key[0]}}
+            for rows in (published(warehouse, mart), oracle(raw))
+        )
+        assert there.keys() == expected.keys(), mart
+        for key, row in expected.items():
+            assert there[key].keys() == row.keys()
+            for column, value in row.items():
+                found = there[key][column]
+                same = (
+                    math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-12)
+                    if isinstance(found, float) and value is not None
+                    else found == value
+                )
+                assert same, f"{mart} {key} {column}: {found}, and not {value}"
