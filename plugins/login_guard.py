@@ -1,7 +1,7 @@
 """Asks who is there before an app that a plugin adds to Airflow's web server.
 
-Airflow asks for a user in its own API alone. What a plugin mounts beside it, such as Cosmos' dbt docs, answers whoever
-reaches the port.
+Airflow asks for a user in its own API alone. What a plugin mounts beside it, such as Cosmos' dbt docs and the page of
+twitch_page.py, answers whoever reaches the port.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi import HTTPException
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-GUARDED = ("/cosmos",)
+GUARDED = ("/cosmos", "/twitch")
 LOGIN = "/api/v2/auth/login"
 
 

@@ -6,24 +6,25 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import Asset
 
 from include import settings
+from include.tasks.page_link import LinkedPythonOperator
 
 logger = logging.getLogger(__name__)
 
 
-def report_task() -> PythonOperator:
+def report_task() -> LinkedPythonOperator:
     """The last task of each DAG."""
-    return PythonOperator(
+    return LinkedPythonOperator(
         task_id="report",
         python_callable=report,
         pool=settings.DUCKDB_POOL,
         trigger_rule="none_failed",
         execution_timeout=timedelta(minutes=15),
         outlets=[Asset("fact_streams")],
-        doc_md="Counts what the run left behind, names the files set aside, and updates the asset `fact_streams`.",
+        doc_md="Counts what the run left behind, names the files set aside, and updates the asset `fact_streams`. "
+        "Its link `Twitch page` shows the run's days.",
     )
 
 

@@ -12,6 +12,9 @@ import duckdb
 from history import DAY, FIRST, give_history
 from measure import Cost, Dbt, Spread, cost_of
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+from states import BY_DAY, DIMENSIONS
+
 from include.extract.raw import RawFolder
 
 FLOOR = str(Path(__file__).with_name("floor.py"))
@@ -75,7 +78,11 @@ def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hour
 def forget(data_dir: Path) -> None:
     """What dbt has made; raw stays."""
     (data_dir / "prod.duckdb").unlink(missing_ok=True)
-    shutil.rmtree(data_dir / "fact_streams.parquet", ignore_errors=True)
+    for made in data_dir.glob("*.parquet"):
+        if made.is_dir():
+            shutil.rmtree(made)
+        else:
+            made.unlink()
 
 
 def is_built(data_dir: Path, day: date) -> bool:
@@ -89,7 +96,14 @@ def age(data_dir: Path) -> None:
             "update stg.raw_files set log_import_date = log_import_date - interval 3 hours, "
             "int_import_date = int_import_date - interval 3 hours"
         )
-        database.execute("update dwh.fact_streams__partitions set written_at = written_at - interval 3 hours")
+        for mart in BY_DAY:
+            database.execute(f"update dwh.{mart}__partitions set written_at = written_at - interval 3 hours")
+        # They know the days of others by when these were written.
+        for dimension in DIMENSIONS:
+            database.execute(
+                f"update dwh.{dimension}__days "
+                "set written_at = cast(cast(written_at as timestamp) - interval 3 hours as varchar)"
+            )
 
 
 def models(costs: list[Cost]) -> Spread:

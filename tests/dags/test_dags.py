@@ -14,10 +14,13 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 from runs import a_run
+from states import BY_DAY, DIMENSIONS
 
 from include.settings import DBT_MANIFEST, DUCKDB_POOL, ROOT
 
-MODELS = {"dbt.stg_streams", "dbt.int_streams", "dbt.fact_streams", "dbt.assert_incremental_load_test"}
+STAGED = ["dbt.stg_streams", "dbt.int_streams"]
+TESTS = ["dbt.assert_incremental_load_test", "dbt.assert_marts_test"]
+MODELS = {*STAGED, *(f"dbt.{mart}" for mart in BY_DAY + DIMENSIONS), *TESTS}
 OPENS_DUCKDB = {
     "twitch_streams": {*MODELS, "report"},
     "twitch_streams_reload": {*MODELS, "report", "earlier_days", "dbt_docs"},
@@ -59,9 +62,14 @@ def test_the_hourly_dag_has_one_task_per_model_in_order(dags: dict[str, Any]) ->
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
         "extract": {"dbt.stg_streams"},
         "dbt.stg_streams": {"dbt.int_streams", "dbt.assert_incremental_load_test"},
-        "dbt.int_streams": {"dbt.fact_streams", "dbt.assert_incremental_load_test"},
-        "dbt.fact_streams": {"dbt.assert_incremental_load_test"},
-        "dbt.assert_incremental_load_test": {"report"},
+        "dbt.int_streams": {*(f"dbt.{mart}" for mart in BY_DAY), "dbt.assert_incremental_load_test"},
+        "dbt.fact_streams": {*TESTS},
+        "dbt.agg_platform_hourly": {"dbt.assert_marts_test"},
+        "dbt.agg_user_viewership": {"dbt.dim_users", "dbt.assert_marts_test"},
+        "dbt.agg_game_viewership": {"dbt.dim_games", "dbt.assert_marts_test"},
+        "dbt.dim_users": {"dbt.assert_marts_test"},
+        "dbt.dim_games": {"dbt.assert_marts_test"},
+        **{test: {"report"} for test in TESTS},
         "report": set(),
     }
 
@@ -88,8 +96,7 @@ def test_a_live_run_gets_the_database_first_and_a_begun_run_is_ended_first(dags:
     def weights(dag_id: str, run_id: str) -> list[int]:
         """As Airflow computes them from the DAG that it has stored."""
         dag = DagSerialization.from_dict(DagSerialization.to_dict(dags[dag_id]))
-        names = ["stg_streams", "int_streams", "fact_streams", "assert_incremental_load_test"]
-        tasks = [dag.get_task(name) for name in (*(f"dbt.{name}" for name in names), "report")]
+        tasks = [dag.get_task(name) for name in (*STAGED, "dbt.fact_streams", *TESTS, "report")]
         return [task.weight_rule.get_weight(SimpleNamespace(task=task, run_id=run_id)) for task in tasks]
 
     past = [

@@ -26,7 +26,11 @@ def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
 
 
 @pytest.mark.parametrize(
-    "path", ["/cosmos", "/cosmos/", "/cosmos/twitch_bi/manifest.json", "/%63osmos/x", "/cosmos//x", "/cosmos/%2e%2e/x"]
+    "path",
+    [
+        *("/cosmos", "/cosmos/", "/cosmos/twitch_bi/manifest.json", "/%63osmos/x", "/cosmos//x", "/cosmos/%2e%2e/x"),
+        *("/twitch", "/twitch/", "/twitch/data/status", "/twitch/static/page.js"),
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_what_is_guarded_is_refused_without_a_user(client: TestClient, method: str, path: str) -> None:
@@ -35,7 +39,7 @@ def test_what_is_guarded_is_refused_without_a_user(client: TestClient, method: s
     assert client.request(method, path, headers={"Authorization": "Bearer good"}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/dags", "/api/v2/dags", "/cosmoses", "/static/cosmos/x"])
+@pytest.mark.parametrize("path", ["/", "/dags", "/api/v2/dags", "/cosmoses", "/static/cosmos/x", "/twitch_streams"])
 def test_what_airflow_answers_for_itself_passes(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
 

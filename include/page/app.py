@@ -1,0 +1,136 @@
+"""The page's web app: two HTML pages, what they are made of, and their data as JSON, CSV or Parquet."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from include.page.data import Asked, Data, Use
+from include.page.formats import as_columns, as_csv, as_parquet
+from include.page.parquet import PageError, Reader
+from include.page.queries import QUERIES, SPREAD
+
+STATIC = Path(__file__).with_name("static")
+
+# Plotly would write its styles into the page; the page's own style sheet has those that it needs.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    # What is left to say for itself is asked for anew each time, which costs an empty answer: an upgrade shows at once.
+    "Cache-Control": "no-cache",
+}
+FORMATS: dict[str, tuple[Use[Any], str]] = {
+    "json": (as_columns, "application/json"),
+    "csv": (as_csv, "text/csv; charset=utf-8"),
+    "parquet": (as_parquet, "application/vnd.apache.parquet"),
+}
+
+Name = Literal["hours", "viewers", "games", "top-games", "game", "game-days", "distribution", "lorenz", "channels"]
+
+
+def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> FastAPI:
+    """The app, to be mounted below any path.
+
+    Args:
+        data_dir: where the Parquet data sets are; it may be missing.
+        now: stands in for the clock (tests): UTC, without a time zone.
+    """
+    # Without FastAPI's own pages, whose scripts are another host's.
+    app = FastAPI(title="Twitch", docs_url=None, redoc_url=None, openapi_url=None)
+    app.middleware("http")(_with_headers)
+    app.add_exception_handler(PageError, _told)
+    app.add_exception_handler(RequestValidationError, _refused)
+    app.add_api_route("/", lambda: FileResponse(STATIC / "index.html"))
+    app.add_api_route("/game", lambda: FileResponse(STATIC / "game.html"))
+    app.add_api_route("/static/plotly.min.js", _plotly)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    app.include_router(_data_routes(Data(Reader(data_dir), now or (lambda: datetime.now(UTC).replace(tzinfo=None)))))
+    return app
+
+
+def _data_routes(data: Data) -> APIRouter:
+    routes = APIRouter(prefix="/data")
+    # Requests wait for their turn here, not in a thread, since the threads are the whole web server's. Facts take long
+    # and much memory: one request at a time reads them, and holds up none that does not.
+    turn, turn_for_facts = CapacityLimiter(1), CapacityLimiter(1)
+
+    @routes.get("/status")
+    async def status() -> Response:
+        return _json(await to_thread.run_sync(data.status, limiter=turn))
+
+    @routes.get("/spread")
+    async def spread(asked: Annotated[Asked, Depends()]) -> Response:
+        about, tables = await to_thread.run_sync(data.tables, SPREAD, asked, as_columns, limiter=turn_for_facts)
+        return _json({**about, **tables})
+
+    @routes.get("/{name}")
+    async def table(
+        name: Name, asked: Annotated[Asked, Depends()], format: Literal["json", "csv", "parquet"] = "json"
+    ) -> Response:
+        use, media_type = FORMATS[format]
+        limiter = turn_for_facts if "fact_streams" in QUERIES[name].reads else turn
+        about, tables = await to_thread.run_sync(data.tables, (name,), asked, use, limiter=limiter)
+        if format == "json":
+            return _json({**about, **tables})
+        game = f"-game-{asked.key}" if QUERIES[name].of_game else ""
+        saved_as = f"twitch-{name}{game}-{about['start']}-{about['end']}.{format}"
+        headers = {"Content-Disposition": f'attachment; filename="{saved_as}"', "Cache-Control": "no-store"}
+        return Response(tables[name], media_type=media_type, headers=headers)
+
+    return routes
+
+
+async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    return _json({"detail": str(error)}, error.status if isinstance(error, PageError) else 500)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    wrong = error.errors() if isinstance(error, RequestValidationError) else []
+    return _json({"detail": "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in wrong)}, 422)
+
+
+def _json(content: object, status: int = 200) -> Response:
+    # Not FastAPI's own, which fails where a number is not a number: here that is null.
+    return Response(orjson.dumps(content), status, {"Cache-Control": "no-store"}, "application/json")
+
+
+def _plotly(request: Request) -> Response:
+    """plotly.js of the installed package, 4.8 MB, or 1.5 MB for who takes it compressed."""
+    etag = f'"{version("plotly")}"'
+    headers = {"ETag": etag, "Cache-Control": "private, max-age=86400", "Vary": "Accept-Encoding"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(gzip.decompress(_gzipped_plotly()), media_type="text/javascript", headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return Response(_gzipped_plotly(), media_type="text/javascript", headers=headers)
+
+
+@cache
+def _gzipped_plotly() -> bytes:
+    spec = find_spec("plotly")  # finds the package without its code, which is slow to import
+    if spec is None or spec.origin is None:
+        raise PageError(500, "The package plotly is not installed: the page has no charts.")
+    return gzip.compress(Path(spec.origin).with_name("package_data").joinpath("plotly.min.js").read_bytes(), 6)

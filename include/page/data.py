@@ -1,0 +1,143 @@
+"""The page's tables, for a range of days or a game, made from the Parquet files of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, TypeVar
+
+from fastapi import Query as InQuery
+
+from include.page.formats import as_columns
+from include.page.parquet import Listing, PageError, Reader, Tables
+from include.page.queries import LAST_SNAPSHOT, NAMES_OF_GAME, QUERIES
+
+T = TypeVar("T")
+Use = Callable[[Tables, str, dict[str, object]], T]
+
+DEFAULT_DAYS = 7
+MAX_DAYS = 3700
+# Two months of snapshots are as many points as a line shows; a longer range has a point a day.
+HOURLY_DAYS = 62
+STALE_AFTER = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The parameters of a request for data.
+
+    Args:
+        start: first day of the range, UTC; without it, that of the default range.
+        end: last day, included.
+        key: the game's `game_key`.
+        min_channels: leaves out games with fewer.
+        limit: how many games, most viewer hours first.
+    """
+
+    start: date | None = None
+    end: date | None = None
+    key: Annotated[int | None, InQuery(ge=-1, lt=2**63)] = None
+    min_channels: Annotated[int, InQuery(ge=0, lt=2**63)] = 1
+    limit: Annotated[int, InQuery(ge=1, lt=2**63)] = 300
+
+
+class Data:
+    """The tables of the page.
+
+    Args:
+        reader: of the data folder.
+        now: the time, UTC, without a time zone, as in the data.
+    """
+
+    def __init__(self, reader: Reader, now: Callable[[], datetime]) -> None:
+        self.reader, self.now = reader, now
+
+    def status(self) -> dict[str, object]:
+        """How fresh the data is, which days it has, and which of them the page shows when nobody asks for others."""
+        days, now, hourly = self._days(), self.now(), "agg_platform_hourly"
+
+        def newest() -> Listing:
+            return {hourly: self.reader.files(hourly)[-1:]}
+
+        last = self.reader.read(newest, lambda tables: as_columns(tables, LAST_SNAPSHOT, {})["last"][0])
+        start, end = self._default_range(days)
+        return {
+            "now": now,
+            "last_snapshot": last,
+            "is_stale": last is None or now - last > STALE_AFTER,
+            "first_day": days[0] if days else None,
+            "last_day": days[-1] if days else None,
+            "start": start,
+            "end": end,
+            "has_facts": bool(self.reader.files("fact_streams")),
+        }
+
+    def tables(self, names: tuple[str, ...], asked: Asked, use: Use[T]) -> tuple[dict[str, object], dict[str, T]]:
+        """What the tables are about (range and game), and what `use` makes of each, by name.
+
+        Raises:
+            PageError: there is no such range or game, or the files cannot be read.
+        """
+        queries = {name: QUERIES[name] for name in names}
+        is_of_game = any(query.of_game for query in queries.values())
+        reads = {dataset for query in queries.values() for dataset in query.reads}
+        reads |= set(NAMES_OF_GAME) if is_of_game else set()
+        days, now = self._days(), self.now()
+        start, end = _range(asked, self._default_range(days))
+        if "hours" in names:
+            start, end = now.date() - timedelta(days=DEFAULT_DAYS - 1), now.date()
+        about: dict[str, object] = {"start": start, "end": end}
+        parameters = {
+            **about,
+            "now": now,
+            "first_day": days[0] if days else None,
+            "hourly_days": HOURLY_DAYS,
+            "key": asked.key,
+            "min_channels": asked.min_channels,
+            "limit": asked.limit,
+        }
+
+        def listing() -> Listing:
+            return {name: self.reader.files(name, start, end) for name in reads}
+
+        def made(tables: Tables) -> tuple[dict[str, object], dict[str, T]]:
+            game = _game(tables, asked.key) if is_of_game else {}
+            for statement in dict.fromkeys(s for query in queries.values() for s in query.before):
+                tables.execute(statement, {**parameters, **game})
+            return {**about, **game}, {
+                name: use(tables, query.sql, {**parameters, **game}) for name, query in queries.items()
+            }
+
+        return self.reader.read(listing, made)
+
+    def _days(self) -> list[date]:
+        """The days with data, oldest first."""
+        marts = ("agg_platform_hourly", "agg_game_viewership")
+        return sorted({file.day for name in marts for file in self.reader.files(name) if file.day})
+
+    def _default_range(self, days: list[date]) -> tuple[date, date]:
+        """The newest day with data and the six before it, as far as there are any."""
+        end = days[-1] if days else self.now().date()
+        return max(end - timedelta(days=DEFAULT_DAYS - 1), days[0] if days else date.min), end
+
+
+def _range(asked: Asked, default: tuple[date, date]) -> tuple[date, date]:
+    """The range asked for; a day that is left out is that of the default, or the other where that would be no range."""
+    end = asked.end or max(default[1], asked.start or date.min)
+    start = asked.start or min(default[0], end)
+    length = (end - start).days + 1
+    if length < 1:
+        raise PageError(422, f"The range ends ({end}) before it starts ({start}).")
+    if length > MAX_DAYS:
+        raise PageError(422, f"The range has {length:,} days; the page takes {MAX_DAYS:,} at most.")
+    return start, end
+
+
+def _game(tables: Tables, key: int | None) -> dict[str, object]:
+    if key is None:
+        raise PageError(422, "key: which game? Its game_key is missing.")
+    for sql in NAMES_OF_GAME.values():
+        if found := tables.execute(sql, {"key": key}).fetchone():
+            return {"game_id": found[0], "game_name": found[1]}
+    raise PageError(404, f"There is no game with the key {key}.")

@@ -1,0 +1,279 @@
+"""What the page shows, as SQL over the data sets; days and hours are UTC.
+
+A game in a range of several days:
+
+    avg_viewers    mean of the daily averages of concurrent viewers, over the days of the range that have data; a day
+                   without the game counts 0
+    peak_viewers   the highest of the days
+    viewer_hours   the days' sum
+    viewer_share   its viewer hours in those of all games
+    nb_channels    of the busiest day
+    gini, channel_median, channel_p90, channel_p99, top_1_share, top_10_share
+                   means of the daily values, weighted with the days' viewer hours
+
+A game's own page takes the spread from the facts instead: a channel's viewers are its average over the snapshots of the
+range that saw it in the game.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Query(NamedTuple):
+    """A table of the page.
+
+    Args:
+        reads: the data sets in `sql` and `before`; those with a partition a day are read within the range alone.
+        sql: the table.
+        before: statements that `sql` builds on.
+        of_game: it is about one game, `$key`, which the facts know as `$game_id`.
+    """
+
+    reads: tuple[str, ...]
+    sql: str
+    before: tuple[str, ...] = ()
+    of_game: bool = False
+
+
+_GAMES = """
+    create temp table all_games as
+    select
+        game_key,
+        any_value(game_id) as game_id,
+        arg_max(game_name, file_name_date) as game_name,
+        sum(avg_viewers) / (select count(distinct file_name_date) from {agg_game_viewership}) as avg_viewers,
+        max(peak_viewers) as peak_viewers,
+        sum(viewer_hours) as viewer_hours,
+        sum(viewer_hours) / nullif(sum(sum(viewer_hours)) over (), 0) as viewer_share,
+        max(nb_channels) as nb_channels,
+        wavg(gini, nullif(viewer_hours, 0)) as gini,
+        wavg(channel_median, nullif(viewer_hours, 0)) as channel_median,
+        wavg(channel_p90, nullif(viewer_hours, 0)) as channel_p90,
+        wavg(channel_p99, nullif(viewer_hours, 0)) as channel_p99,
+        wavg(top_1_share, nullif(viewer_hours, 0)) as top_1_share,
+        wavg(top_10_share, nullif(viewer_hours, 0)) as top_10_share
+    from {agg_game_viewership}
+    group by game_key
+"""
+
+# In the order of the hours; what began at 20:07 is the snapshot of 20:00.
+HOURS = Query(
+    ("agg_platform_hourly",),
+    """
+    with seen as (
+        select
+            date_trunc('hour', snapshot_at) as hour,
+            min(snapshot_at) as snapshot_at,
+            arg_min(nb_streams, snapshot_at) as nb_streams
+        from {agg_platform_hourly}
+        where snapshot_at is not null
+        group by all
+    )
+    select
+        hour,
+        case
+            when seen.snapshot_at is not null then 'there'
+            when hour > date_trunc('hour', $now::timestamp) then 'future'
+            when hour = date_trunc('hour', $now::timestamp) then 'due'
+            when $first_day::date is null or hour < $first_day::date then 'before'
+            when $first_day::date >= $start::date and hour < (select min(hour) from seen) then 'before'
+            else 'missing'
+        end as state,
+        seen.snapshot_at,
+        seen.nb_streams
+    from generate_series($start::timestamp, $end::timestamp + interval 23 hours, interval 1 hour) as hours (hour)
+    left join seen using (hour)
+    order by hour
+    """,
+)
+
+# A point a snapshot, or a day where the points of a long range would run together.
+VIEWERS = Query(
+    ("agg_platform_hourly",),
+    """
+    select
+        case when $end::date - $start::date < $hourly_days then snapshot_at else file_name_date end as time,
+        round(avg(nb_viewers))::bigint as nb_viewers,
+        round(avg(nb_streams))::bigint as nb_streams,
+        round(avg(nb_channels))::bigint as nb_channels,
+        round(avg(nb_games))::bigint as nb_games
+    from {agg_platform_hourly}
+    where snapshot_at is not null
+    group by time
+    order by time
+    """,
+)
+
+GAMES = Query(
+    ("agg_game_viewership",),
+    """
+    select
+        row_number() over (order by viewer_hours desc, game_key) as rank,
+        *,
+        count(*) over () as nb_games
+    from all_games
+    where nb_channels >= $min_channels
+    order by rank
+    limit $limit
+    """,
+    (_GAMES,),
+)
+
+GAME = Query(("agg_game_viewership",), "select * from all_games where game_key = $key", (_GAMES,), of_game=True)
+
+TOP_GAMES = Query(
+    ("agg_game_viewership",),
+    """
+    with top as (
+        select row_number() over (order by viewer_hours desc, game_key) as rank, game_key, game_id, game_name
+        from all_games
+        order by rank
+        limit 10
+    )
+    select
+        rank,
+        game_key,
+        game_id,
+        top.game_name,
+        file_name_date as day,
+        coalesce(avg_viewers, 0) as avg_viewers,
+        coalesce(viewer_hours, 0) as viewer_hours
+    from top
+    cross join (select distinct file_name_date from {agg_game_viewership}) as days
+    left join (select game_key, file_name_date, avg_viewers, viewer_hours from {agg_game_viewership}) as daily
+        using (game_key, file_name_date)
+    order by rank, day
+    """,
+    (_GAMES,),
+)
+
+GAME_DAYS = Query(
+    ("agg_game_viewership",),
+    """
+    select
+        file_name_date as day,
+        coalesce(sum(avg_viewers) filter (game_key = $key), 0) as avg_viewers,
+        coalesce(max(peak_viewers) filter (game_key = $key), 0) as peak_viewers,
+        coalesce(sum(viewer_hours) filter (game_key = $key), 0) as viewer_hours,
+        coalesce(max(nb_channels) filter (game_key = $key), 0) as nb_channels
+    from {agg_game_viewership}
+    group by day
+    order by day
+    """,
+    of_game=True,
+)
+
+# The facts are sorted by game: who asks for one leaves most of them alone. Older facts have no sums, but their average
+# alone, whose weight is then the number of snapshots. Sums of whole numbers would take twice the memory of doubles.
+_CHANNELS = """
+    create temp table channels as
+    select
+        user_id,
+        sum(coalesce(sum_viewer_count, avg_viewer_count * nb_files))
+            / sum(coalesce(nb_observations, nb_files)::double) as avg_viewers,
+        max(max_viewer_count) as peak_viewers,
+        sum(coalesce(nb_observations, nb_files)::double)::bigint as nb_observations
+    from {fact_streams}
+    where game_id is not distinct from $game_id::bigint
+    group by user_id
+"""
+
+# Channels of the same average as one row: their number, how many channels and viewers there are up to them.
+_LEVELS = """
+    create temp table levels as
+    select
+        avg_viewers,
+        n,
+        sum(n) over up_to as channels,
+        sum(n * avg_viewers) over up_to as viewers,
+        sum(n) over () as all_channels,
+        sum(n * avg_viewers) over () as all_viewers
+    from (select avg_viewers, count(*) as n from channels group by avg_viewers)
+    window up_to as (order by avg_viewers)
+"""
+
+# G = sum over i of (2i - n - 1) x_i / (n sum x), x ascending; 2i over k equal x, the last the c-th: k (2c - k + 1).
+DISTRIBUTION = Query(
+    ("fact_streams",),
+    """
+    select
+        max(all_channels)::bigint as nb_channels,
+        sum(avg_viewers * n * (2 * channels - n - all_channels))
+            / nullif(max(all_channels) * max(all_viewers), 0) as gini,
+        any_value(part[1]) as channel_median,
+        any_value(part[2]) as channel_p90,
+        any_value(part[3]) as channel_p99,
+        max(avg_viewers) / nullif(max(all_viewers), 0) as top_1_share,
+        (select sum(avg_viewers) from (select avg_viewers from channels order by avg_viewers desc limit 10))
+            / nullif(max(all_viewers), 0) as top_10_share
+    from levels, (select quantile_cont(avg_viewers, [0.5, 0.9, 0.99]) as part from channels)
+    """,
+    (_CHANNELS, _LEVELS),
+    of_game=True,
+)
+
+# One point in each hundredth of either axis: enough for the eye, where the curve is flat and where it is steep.
+LORENZ = Query(
+    ("fact_streams",),
+    """
+    select 0.0::double as channel_share, 0.0::double as viewer_share
+    union all
+    select x, y
+    from (select channels / all_channels as x, viewers / all_viewers as y from levels where all_viewers > 0)
+    qualify
+        row_number() over (partition by least(floor(x * 100), 99) order by x desc) = 1
+        or row_number() over (partition by least(floor(y * 100), 99) order by x desc) = 1
+    order by channel_share
+    """,
+    (_CHANNELS, _LEVELS),
+    of_game=True,
+)
+
+CHANNELS = Query(
+    ("fact_streams", "dim_users"),
+    """
+    with top as (select * from channels order by avg_viewers desc, user_id limit 100)
+    select
+        row_number() over (order by avg_viewers desc, user_id) as rank,
+        user_id,
+        user_name,
+        avg_viewers,
+        peak_viewers,
+        nb_observations
+    from top
+    left join {dim_users} using (user_id)
+    order by rank
+    """,
+    (_CHANNELS,),
+    of_game=True,
+)
+
+# The facts are the slow part of a game's page: it reads them once for these three.
+SPREAD = ("distribution", "lorenz", "channels")
+
+QUERIES = {
+    "hours": HOURS,
+    "viewers": VIEWERS,
+    "games": GAMES,
+    "top-games": TOP_GAMES,
+    "game": GAME,
+    "game-days": GAME_DAYS,
+    "distribution": DISTRIBUTION,
+    "lorenz": LORENZ,
+    "channels": CHANNELS,
+}
+
+LAST_SNAPSHOT = "select max(snapshot_at) as last from {agg_platform_hourly}"
+
+# The newest name; where there is no table of games yet, or not yet this one, that of the range.
+NAMES_OF_GAME = {
+    "dim_games": "select game_id, game_name from {dim_games} where game_key = $key",
+    "agg_game_viewership": """
+        select game_id, game_name
+        from {agg_game_viewership}
+        where game_key = $key
+        order by file_name_date desc
+        limit 1
+    """,
+}

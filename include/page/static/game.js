@@ -1,0 +1,129 @@
+/** The page of one game. */
+
+import {
+  SERIES, amountAxis, byId, chart, compact, count, day, dayAxis, element, gameName, get, gini, numbers, percent, plain,
+  plural, query, rows, say, showDownloads, showRange, table,
+} from "./common.js";
+
+const named = (channel) => element("bdi", plain(channel.user_name ?? String(channel.user_id)));
+
+function showDays({ day: days, avg_viewers, peak_viewers }) {
+  const most = peak_viewers.indexOf(Math.max(...peak_viewers));
+  const label =
+    `Bars by day: average viewers from ${count(Math.min(...avg_viewers))} to ${count(Math.max(...avg_viewers))}; ` +
+    `points: the peaks, the highest ${count(peak_viewers[most])} on ${day(days[most])}.`;
+  const hover = (what) => `%{y:,.0f} ${what}<br>%{x|%a %-d %b %Y}<extra></extra>`;
+  chart("game-days-chart", label, (theme, width) => ({
+    traces: [
+      {
+        type: "bar", name: "average", x: days, y: avg_viewers,
+        marker: { color: SERIES[0] }, hovertemplate: hover("on average"),
+      },
+      {
+        type: "scatter", mode: "markers", name: "peak", x: days, y: peak_viewers,
+        marker: { color: SERIES[1], symbol: "diamond", size: 8 }, hovertemplate: hover("at the peak"),
+      },
+    ],
+    layout: {
+      xaxis: dayAxis(days.length, width),
+      yaxis: amountAxis("viewers", peak_viewers),
+      bargap: 0.35,
+      showlegend: true,
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: theme.fg } },
+      margin: { l: 8, r: 12, t: 36, b: 8 },
+    },
+  }));
+}
+
+function showSpread({ distribution, lorenz }) {
+  const spread = rows(distribution)[0];
+  numbers("distribution", [
+    ["Gini", gini(spread.gini)],
+    ["Channels in the range", count(spread.nb_channels)],
+    ["Median channel", count(spread.channel_median)],
+    ["90th percentile", count(spread.channel_p90)],
+    ["99th percentile", count(spread.channel_p99)],
+    ["Top channel's share", percent(spread.top_1_share)],
+    ["Top 10's share", percent(spread.top_10_share)],
+  ]);
+  byId("lorenz-chart").hidden = spread.gini === null;
+  if (spread.gini === null) {
+    byId("lorenz-summary").textContent = "Nobody watched in this range: there is nothing to spread.";
+    return;
+  }
+  const { channel_share: x, viewer_share: y } = lorenz;
+  const i = x.findIndex((share) => share >= 0.5);
+  const half = y[i - 1] + ((y[i] - y[i - 1]) * (0.5 - x[i - 1])) / (x[i] - x[i - 1]);
+  const sentence =
+    `The smaller half of ${plural(spread.nb_channels, "channel")} has ${percent(half)} of the viewers, ` +
+    `the largest channel ${percent(spread.top_1_share)}. Gini: ${gini(spread.gini)}.`;
+  byId("lorenz-summary").textContent = sentence;
+  const share = { range: [0, 1], tickformat: ".0%", tickvals: [0, 0.25, 0.5, 0.75, 1], fixedrange: true };
+  chart("lorenz-chart", `Lorenz curve. ${sentence}`, (theme) => ({
+    traces: [
+      {
+        type: "scatter", mode: "lines", x: [0, 1], y: [0, 1],
+        line: { color: theme.muted, width: 1, dash: "dash" }, hoverinfo: "skip",
+      },
+      {
+        type: "scatter", mode: "lines", x, y,
+        line: { color: SERIES[0], width: 2 }, fill: "tozeroy", fillcolor: "rgba(124,77,255,0.15)",
+        hovertemplate: "the smallest %{x:.1%} of the channels<br>have %{y:.1%} of the viewers<extra></extra>",
+      },
+    ],
+    layout: {
+      xaxis: { ...share, title: { text: "channels, from the smallest on", standoff: 8 } },
+      yaxis: { ...share, title: { text: "viewers", standoff: 8 } },
+      margin: { l: 8, r: 32, t: 12, b: 8 },
+      annotations: [{ x: 0.5, y: 0.5, text: "all alike", showarrow: false, xanchor: "right", yanchor: "bottom", xshift: -4 }],
+    },
+  }));
+}
+
+async function showPage() {
+  say("Loading…");
+  const status = await get("status");
+  const key = query.get("key") ?? "";
+  const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
+  byId("key").value = key;
+  byId("back").href = `./?${new URLSearchParams(range)}`;
+  if (status.last_day) showRange(status, range, "game", key);
+  const asked = { ...range, key };
+  const { game: found, ...about } = await get("game", asked);
+  const name = gameName({ ...about, game_key: Number(key) });
+  byId("name").replaceChildren(element("bdi", name));
+  document.title = `${name} - Twitch`;
+  const game = rows(found)[0];
+  if (!game) {
+    const data = `There is data from ${status.first_day} to ${status.last_day}.`;
+    say(`${name} was not seen from ${range.start} to ${range.end}. ${data}`);
+    return;
+  }
+  byId("content").hidden = false;
+  showDownloads(asked);
+  numbers("numbers", [
+    ["Average viewers", count(game.avg_viewers)],
+    ["Peak", count(game.peak_viewers)],
+    ["Viewer hours", compact(game.viewer_hours)],
+    ["Share of viewer hours", percent(game.viewer_share)],
+    ["Channels (busiest day)", count(game.nb_channels)],
+  ]);
+  const [days, spread] = await Promise.all([get("game-days", asked), get("spread", asked)]);
+  showDays(days["game-days"]);
+  if (spread.channels.rank.length) showSpread(spread);
+  table(
+    "channels-table",
+    [
+      { key: "rank", label: "Rank" },
+      { key: "user_name", label: "Channel", isText: true, cell: named },
+      { key: "avg_viewers", label: "Average viewers while live" },
+      { key: "peak_viewers", label: "Peak" },
+      { key: "nb_observations", label: "Seen in snapshots" },
+    ],
+    rows(spread.channels),
+    { first: 25, caption: "The hundred channels with most viewers" },
+  );
+  say();
+}
+
+showPage().catch(say);

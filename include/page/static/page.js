@@ -1,0 +1,303 @@
+/** The page of all games. */
+
+import {
+  DASHES, SERIES, amountAxis, byId, chart, compact, count, day, dayAxis, element, escaped, gameName, gameUrl, get, gini,
+  hour, percent, plural, query, rows, say, shorten, showDownloads, showRange, table, utc,
+} from "./common.js";
+
+const HOUR = 3_600_000;
+const STATES = {
+  there: ["●", "there"],
+  missing: ["✕", "missing"],
+  due: ["…", "not yet"],
+  future: ["", "in the future"],
+  before: ["–", "before the first snapshot"],
+};
+
+/** "12 minutes ago"; exact enough for a glance. */
+function ago(milliseconds) {
+  const minutes = Math.max(0, Math.round(milliseconds / 60_000));
+  if (minutes < 120) return `${plural(minutes, "minute")} ago`;
+  return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} hours ago` : `${Math.floor(minutes / 60 / 24)} days ago`;
+}
+
+function showFreshness(status) {
+  const last = status.last_snapshot;
+  const place = byId("freshness");
+  place.classList.toggle("stale", status.is_stale);
+  if (!last) {
+    place.textContent = "No snapshot so far.";
+    return;
+  }
+  const text = `Last snapshot ${ago(utc(status.now) - utc(last))}, ${last.slice(0, 10)} ${hour(last)} UTC.`;
+  const advice = " Stale: over 2 hours old. Is the DAG twitch_streams switched on, and do its runs succeed?";
+  const sign = element("span", status.is_stale ? "! " : "✓ ", { "aria-hidden": "true" });
+  place.replaceChildren(sign, text, status.is_stale ? advice : "");
+}
+
+/** Hours in a row as one: "Tue 24 Nov 03:00 to 04:00 (2 hours)". */
+function runsOf(hours) {
+  const runs = [];
+  for (const text of hours) {
+    const run = runs.at(-1);
+    if (run && utc(text) - utc(run.at(-1)) === HOUR) run.push(text);
+    else runs.push([text]);
+  }
+  return runs.map((run) => {
+    const [from, to] = [run[0], run.at(-1)];
+    if (run.length === 1) return `${day(from.slice(0, 10))} ${hour(from)}`;
+    const other = from.slice(0, 10) === to.slice(0, 10) ? "" : `${day(to.slice(0, 10))} `;
+    return `${day(from.slice(0, 10))} ${hour(from)} to ${other}${hour(to)} (${run.length} hours)`;
+  });
+}
+
+/** A row a day, a column an hour; newest day first. */
+function showGaps(hours) {
+  const missing = hours.filter((h) => h.state === "missing").map((h) => h.hour);
+  const runs = runsOf(missing).reverse();
+  const named = runs.slice(0, 6).join("; ") + (runs.length > 6 ? `; and ${runs.length - 6} more gaps` : "");
+  const summary = byId("gaps-summary");
+  summary.classList.toggle("bad", missing.length > 0);
+  summary.textContent = missing.length
+    ? `${plural(missing.length, "hour is", "hours are")} missing: ${named}.`
+    : "No hour is missing.";
+  const days = Object.entries(Object.groupBy(hours, (h) => h.hour.slice(0, 10))).sort().reverse();
+  const heads = Array.from({ length: 24 }, (_, i) => element("th", String(i).padStart(2, "0"), { scope: "col" }));
+  const body = days.map(([date, cells]) =>
+    element("tr", [
+      element("th", day(date), { scope: "row" }),
+      ...cells.map(({ state, hour: at, nb_streams: streams }) => {
+        const [sign, words] = STATES[state];
+        const title = `${day(date)} ${hour(at)}: ${words}${streams === null ? "" : `, ${plural(streams, "stream")}`}`;
+        const content = [element("span", sign, { "aria-hidden": "true" }), element("span", words, { class: "hidden" })];
+        return element("td", content, { class: state, title });
+      }),
+    ]),
+  );
+  byId("gaps").replaceChildren(
+    element("caption", "Hours with a snapshot, UTC", { class: "hidden" }),
+    element("thead", element("tr", [element("td", "UTC"), ...heads])),
+    element("tbody", body),
+  );
+}
+
+/** The line's values with a hole where snapshots are missing; one between two holes is a dot, since no line shows it. */
+function withGaps(times, values, step) {
+  const [x, y, size] = [[], [], []];
+  const isHole = (i) => i === 0 || i === times.length || utc(times[i]) - utc(times[i - 1]) > 1.6 * step;
+  times.forEach((time, i) => {
+    if (i && isHole(i)) {
+      x.push(times[i - 1]);
+      y.push(null);
+      size.push(0);
+    }
+    x.push(time);
+    y.push(values[i]);
+    size.push(isHole(i) && isHole(i + 1) ? 5 : 0);
+  });
+  return { x, y, mode: "lines+markers", marker: { size, opacity: 1 } };
+}
+
+function showViewers({ time, nb_viewers, nb_streams }, range) {
+  const isDaily = (utc(range.end) - utc(range.start)) / HOUR / 24 >= 62;
+  const days = (utc(range.end) - utc(range.start)) / HOUR / 24 + 1;
+  const draw = (id, values, name, color) => {
+    const most = values.indexOf(Math.max(...values));
+    const label =
+      `Line: ${name} ${isDaily ? "by day" : "by snapshot"}, from ${count(Math.min(...values))} to ` +
+      `${count(values[most])}, most on ${day(time[most].slice(0, 10))}.`;
+    chart(id, label, (_, width) => ({
+      traces: [{
+        ...withGaps(time, values, isDaily ? 24 * HOUR : HOUR),
+        type: "scatter", mode: time.length < 3 ? "markers" : "lines", line: { color, width: 2 },
+        hovertemplate: `%{y:,.0f} ${name}<br>%{x|${isDaily ? "%a %-d %b %Y" : "%a %-d %b, %H:%M"}}<extra></extra>`,
+      }],
+      layout: {
+        xaxis:
+          days === 1 ? { type: "date", tickformat: "%H:%M", nticks: Math.floor(width / 70) } : dayAxis(days, width),
+        yaxis: { ...amountAxis(name, values), nticks: id === "streams-chart" ? 4 : 6, automargin: false },
+        margin: { l: 64, r: 16, t: 12, b: 8 }, // the same, so that one chart's hours are above the other's
+      },
+    }));
+  };
+  draw("viewers-chart", nb_viewers, "viewers", SERIES[0]);
+  draw("streams-chart", nb_streams, "streams", SERIES[2]);
+}
+
+const gameLink = (range) => (game) =>
+  element("a", element("bdi", gameName(game)), { href: gameUrl(game.game_key, range), title: gameName(game) });
+
+const gameColumns = (range) => [
+  { key: "rank", label: "Rank" },
+  { key: "game_name", label: "Game", isText: true, cell: gameLink(range) },
+  { key: "avg_viewers", label: "Average viewers" },
+  { key: "peak_viewers", label: "Peak" },
+  { key: "viewer_hours", label: "Viewer hours", show: compact },
+  { key: "viewer_share", label: "Share", show: percent },
+  { key: "nb_channels", label: "Channels (busiest day)" },
+  { key: "gini", label: "Gini", show: gini },
+];
+const spreadColumns = [
+  { key: "channel_median", label: "Median" },
+  { key: "channel_p90", label: "P90" },
+  { key: "channel_p99", label: "P99" },
+  { key: "top_1_share", label: "Top 1", show: percent },
+  { key: "top_10_share", label: "Top 10", show: percent },
+];
+
+/** A line a game, or bars where there is but one day. */
+function showTopGames(days, games, range) {
+  const byGame = Object.values(Object.groupBy(days, (row) => row.rank));
+  const dates = byGame[0].map((row) => row.day);
+  const averages = games.map((game) => `${gameName(game)} ${compact(game.avg_viewers)}`).join(", ");
+  const label = `${dates.length > 1 ? "Lines by day" : "Bars"}: average viewers of ${averages}.`;
+  const name = (row) => escaped(shorten(gameName(row), 24));
+  chart("top-games-chart", label, (theme, width) =>
+    dates.length > 1
+      ? {
+          traces: byGame.map((line, i) => ({
+            type: "scatter", mode: dates.length < 40 ? "lines+markers" : "lines", name: name(line[0]),
+            x: dates, y: line.map((row) => row.avg_viewers),
+            line: { color: SERIES[i], width: 2, dash: DASHES[i % 3] }, marker: { size: 5 },
+            customdata: line.map((row) => escaped(gameName(row))),
+            hovertemplate: `%{customdata}<br>%{y:,.0f} viewers on average<br>%{x|%a %-d %b %Y}<extra></extra>`,
+          })),
+          layout: {
+            xaxis: dayAxis(dates.length, width),
+            yaxis: amountAxis("average viewers", days.map((row) => row.avg_viewers)),
+            showlegend: true,
+            legend: {
+              font: { color: theme.fg, size: 11 },
+              ...(width > 800 ? { x: 1.01, y: 1 } : { orientation: "h", y: -0.12, yanchor: "top" }),
+            },
+          },
+        }
+      : {
+          traces: [{
+            type: "bar", orientation: "h", marker: { color: SERIES[0] },
+            x: games.map((game) => game.avg_viewers), y: games.map((game) => `${game.rank}. ${name(game)}`),
+            hovertemplate: "%{y}<br>%{x:,.0f} viewers on average<extra></extra>",
+          }],
+          layout: {
+            xaxis: amountAxis("average viewers", games.map((game) => game.avg_viewers)),
+            yaxis: { autorange: "reversed" },
+          },
+        },
+  );
+  table("top-games-table", gameColumns(range), games, { caption: "The ten games with most viewer hours" });
+}
+
+const WIDE = {
+  x: "average viewers at the same time (each step: ten times as many)",
+  y: "Gini: 0 all channels alike, 1 one channel has all",
+};
+const NARROW = { x: "average viewers (steps of ten times)", y: "Gini (0 even, 1 uneven)" };
+
+/** Games whose names have room beside their circles; the most watched first. */
+function labelled(games, width) {
+  const placed = [];
+  for (const game of games) {
+    const at = { x: Math.log10(game.avg_viewers), y: game.gini };
+    const hasRoom = placed.every(({ x, y }) => Math.abs(x - at.x) > 0.9 || Math.abs(y - at.y) > 0.05);
+    if (hasRoom && placed.length < (width > 800 ? 12 : 4)) placed.push({ ...at, game });
+  }
+  return new Set(placed.map((p) => p.game));
+}
+
+function showScatter(games, range) {
+  const shown = games.filter((g) => g.avg_viewers > 0 && g.gini !== null);
+  const most = Math.max(1, ...shown.map((g) => g.nb_channels));
+  const even = shown.length ? shown.reduce((a, b) => (b.gini < a.gini ? b : a)) : null;
+  const label = shown.length
+    ? `Circles: ${plural(shown.length, "game")} by average viewers and Gini. Most viewer hours: ${gameName(shown[0])} ` +
+      `with ${count(shown[0].avg_viewers)} viewers on average and a Gini of ${gini(shown[0].gini)}. Most even: ` +
+      `${gameName(even)} with a Gini of ${gini(even.gini)}.`
+    : "No game to show.";
+  const place = byId("scatter-chart");
+  const drawn = chart("scatter-chart", label, (theme, width) => {
+    const named = labelled(shown, width);
+    const isWide = width > 500;
+    return {
+      traces: [{
+        type: "scatter", mode: "markers+text", cliponaxis: false,
+        x: shown.map((g) => g.avg_viewers), y: shown.map((g) => g.gini),
+        text: shown.map((g) => (named.has(g) ? escaped(shorten(gameName(g), 20)) : "")),
+        textposition: "top center", textfont: { color: theme.fg, size: 11 },
+        marker: {
+          color: SERIES[0], opacity: 0.55, line: { color: theme.bg, width: 1 },
+          sizemode: "area", sizemin: 3, sizeref: (2 * most) / (width > 800 ? 48 : 32) ** 2,
+          size: shown.map((g) => g.nb_channels),
+        },
+        customdata: shown.map((g) =>
+          [
+            escaped(gameName(g)),
+            `${count(g.avg_viewers)} viewers on average`,
+            `Gini ${gini(g.gini)}, top channel ${percent(g.top_1_share)}`,
+            `${plural(g.nb_channels, "channel")} on the busiest day`,
+          ].join("<br>"),
+        ),
+        hovertemplate: "%{customdata}<extra></extra>",
+      }],
+      layout: {
+        hovermode: "closest",
+        xaxis: { type: "log", dtick: 1, tickformat: "~s", title: { text: isWide ? WIDE.x : NARROW.x, standoff: 8 } },
+        yaxis: { tickformat: ".2~f", title: { text: isWide ? WIDE.y : NARROW.y, standoff: 8 } },
+      },
+    };
+  });
+  drawn.then(() => {
+    place.removeAllListeners("plotly_click");
+    place.on("plotly_click", ({ points }) => location.assign(gameUrl(shown[points[0].pointIndex].game_key, range)));
+  });
+}
+
+async function showGames(range) {
+  const least = byId("min-channels");
+  if (!least.reportValidity()) return;
+  const { games } = await get("games", { ...range, min_channels: least.value });
+  const found = rows(games);
+  const all = found[0]?.nb_games ?? 0;
+  const cut = all > found.length ? ` The ${count(found.length)} with most viewer hours are shown.` : "";
+  byId("scatter-summary").textContent =
+    `${plural(all, "game has", "games have")} at least ${plural(Number(least.value), "channel")}.${cut}`;
+  showScatter(found, range);
+  const options = { sort: "viewer_hours", first: 50, caption: "Games, sortable" };
+  table("games-table", [...gameColumns(range), ...spreadColumns], found, options);
+  document.querySelector("[data-name=games][data-query*='300']").dataset.query = `limit=300&min_channels=${least.value}`;
+  showDownloads(range);
+}
+
+/** What is about now, whatever the range. */
+async function showNow() {
+  const [status, { hours }] = await Promise.all([get("status"), get("hours")]);
+  showFreshness(status);
+  showGaps(rows(hours));
+  return status;
+}
+
+async function showPage() {
+  say("Loading…");
+  const status = await showNow();
+  byId(status.last_day ? "content" : "empty-state").hidden = false;
+  byId(status.has_facts ? "empty-fresh" : "empty-old").hidden = true;
+  setInterval(() => document.hidden || showNow().catch(say), 60_000);
+  if (!status.last_day) return say();
+  const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
+  showRange(status, range, "./");
+  showDownloads(range);
+  const asked = [get("viewers", range), get("top-games", range), get("games", { ...range, limit: 10 })];
+  const [{ viewers }, days, { games }] = await Promise.all(asked);
+  if (!viewers.time.length && !games.rank.length) {
+    const choice = `choose days from ${status.first_day} to ${status.last_day}.`;
+    return say(`There is no data from ${range.start} to ${range.end}: ${choice}`);
+  }
+  byId("figures").hidden = false;
+  if (viewers.time.length) showViewers(viewers, range);
+  if (games.rank.length) showTopGames(rows(days["top-games"]), rows(games), range);
+  await showGames(range);
+  byId("filter").addEventListener("submit", (event) => event.preventDefault());
+  byId("min-channels").addEventListener("change", () => showGames(range).catch(say));
+  say();
+}
+
+showPage().catch(say);

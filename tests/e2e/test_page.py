@@ -1,0 +1,268 @@
+"""The page "Twitch" in the web UI of `make up`, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import duckdb
+import pytest
+import requests
+from browser import logged_in, needs_browser
+from machine import Machine, Up, running_up
+from marts import gini
+from playwright.sync_api import ConsoleMessage, Frame, FrameLocator, Page, expect
+from warehouse import Row, Warehouse, streams
+
+pytestmark = needs_browser
+
+TODAY = datetime.now(UTC).replace(minute=0, second=0, microsecond=0, tzinfo=None)
+# The hours before now of which there are snapshots: with two gaps, and one hour alone between them.
+HOURS = [hour for hour in range(40, 0, -1) if hour not in {30, 28, 27}]
+# Of Airflow's own frame, in Chromium's words.
+SANDBOX = "An iframe which has both allow-scripts and allow-same-origin"
+
+
+def snapshot(seed: int) -> list[Row]:
+    """Some games of many channels, with odd names, and what else a snapshot may hold."""
+    games = {"11": "Draughts", "12": "<b>Go</b> & 'more'", "13": "\u202eRight to left", "": ""}
+    rows = [
+        {
+            "id": str(1000 + channel),
+            "user_id": str(channel),
+            "user_login": f"channel_{channel}",
+            "user_name": f"Channel {channel}",
+            "game_id": game,
+            "game_name": name,
+            "viewer_count": (channel * (seed + 3)) % 97 if number else channel,
+        }
+        for number, (game, name) in enumerate(games.items())
+        for channel in range(100 * (number + 1), 100 * (number + 1) + 10 * (number + 2))
+    ]
+    return [*rows, *streams(seed)]
+
+
+@dataclass
+class Watched:
+    """A page, what its console said of ours, and where its requests went."""
+
+    page: Page
+    url: str
+    told: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def listen(self, said: ConsoleMessage) -> None:
+        if "/twitch/" in said.location["url"] and not said.text.startswith(SANDBOX):
+            self.told.append(said.text)
+
+    def frame(self) -> FrameLocator:
+        return self.page.frame_locator("iframe")
+
+    def inner(self) -> Frame:
+        [frame] = [frame for frame in self.page.frames if "/twitch/" in frame.url and frame.parent_frame]
+        return frame
+
+    def show(self, query: str = "", path: str = "") -> FrameLocator:
+        """The page within Airflow, as its links have it."""
+        self.page.goto(f"{self.url}/plugin/twitch/twitch/{path}{query}")
+        return self.frame()
+
+
+@pytest.fixture(scope="module")
+def up(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """`make up` over some days of history, and with its first run ended."""
+    machine.data_dir.mkdir()
+    warehouse = Warehouse(machine.data_dir, tmp_path_factory.mktemp("dbt"))
+    for seed, hour in enumerate(sorted(HOURS, reverse=True)):
+        warehouse.add_file((TODAY - timedelta(hours=hour)).isoformat(), snapshot(seed))
+    warehouse.build()
+    with running_up(machine) as up:
+        up.wait_for_runs("twitch_streams", 1)
+        yield up
+
+
+@pytest.fixture(scope="module")
+def home(up: Up) -> Iterator[Page]:
+    with logged_in(up) as page:
+        yield page
+
+
+@pytest.fixture
+def watched(up: Up, home: Page) -> Iterator[Watched]:
+    """A tab of its own, on Airflow's home page."""
+    page = home.context.new_page()
+    watched = Watched(page, up.url)
+    page.on("request", lambda request: watched.hosts.add(urlsplit(request.url).hostname or ""))
+    page.on("console", watched.listen)
+    page.on("pageerror", lambda error: watched.told.append(str(error)))
+    page.goto(up.url)
+    yield watched
+    page.close()
+    assert watched.told == []
+    assert watched.hosts - {""} == {"127.0.0.1"}
+
+
+def ask(machine: Machine, sql: str) -> list[tuple[Any, ...]]:
+    """Asks the Parquet itself; `{name}` is a data set."""
+    with duckdb.connect() as database:
+        names = re.findall(r"{(\w+)}", sql)
+        paths = {name: f"read_parquet('{machine.data_dir}/{name}.parquet/*/*.parquet')" for name in names}
+        return database.execute(sql.format(**paths)).fetchall()
+
+
+def numbers(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def test_who_is_not_logged_in_sees_neither_page_nor_data(up: Up) -> None:
+    session = requests.Session()
+    session.trust_env = False
+    for path in ("", "game?key=11"):
+        answer = session.get(f"{up.url}/twitch/{path}", headers={"Accept": "text/html"}, allow_redirects=False)
+        assert answer.status_code == 302 and "/auth/login" in answer.headers["Location"]
+    for path in ("data/games", "data/games?format=parquet", "status", "static/page.js"):
+        assert session.get(f"{up.url}/twitch/{path}").status_code == 401, path
+
+
+def test_the_navigation_leads_to_charts_with_marks(watched: Watched, machine: Machine, tmp_path: Path) -> None:
+    watched.page.get_by_role("link", name="Twitch").click()
+    frame = watched.frame()
+    expect(frame.locator("#freshness")).to_contain_text("Last snapshot")
+    expect(frame.locator("#gaps-summary")).to_contain_text("missing")
+    assert frame.locator("#gaps td.missing").count() > 2 and frame.locator("#gaps td.there").count() >= len(HOURS)
+    for chart in ("#viewers-chart", "#streams-chart", "#top-games-chart"):
+        expect(frame.locator(f"{chart} .scatterlayer .trace").first).to_be_attached()
+        assert frame.locator(f"{chart} .scatterlayer path").count() > 0
+    points = frame.locator("#scatter-chart .scatterlayer path.point")
+    expect(points.first).to_be_attached()
+    many = points.count()
+    assert many >= 4
+    watched.page.screenshot(path=tmp_path / "page.png")
+
+    frame.locator("#min-channels").fill("35")
+    frame.locator("#min-channels").press("Enter")
+    expect(frame.locator("#scatter-summary")).to_contain_text("at least 35 channels")
+    expect(points).not_to_have_count(many)
+
+
+def test_the_figures_equal_sql_on_the_parquet(watched: Watched, machine: Machine) -> None:
+    [(first, last)] = ask(machine, "select min(file_name_date), max(file_name_date) from {agg_game_viewership}")
+    frame = watched.show(f"?start={first}&end={last}")
+    rows = frame.locator("#top-games-table tbody tr")
+    expect(rows.first).to_be_visible()
+    shown = [row.locator("td, th").all_inner_texts() for row in rows.all()]
+    expected = ask(
+        machine,
+        """
+        with days as (select count(distinct file_name_date) as days from {agg_platform_hourly})
+        select sum(avg_viewers) / any_value(days), max(peak_viewers), max(nb_channels),
+            sum(gini * viewer_hours) / sum(viewer_hours)
+        from {agg_game_viewership}, days group by game_key order by sum(viewer_hours) desc, game_key limit 10
+        """,
+    )
+    assert len(shown) == len(expected)
+    for cells, (average, peak, channels, evenness) in zip(shown, expected, strict=True):
+        assert numbers(cells[2]) == pytest.approx(average, abs=0.51)
+        assert numbers(cells[3]) == peak and numbers(cells[6]) == channels
+        assert numbers(cells[7]) == pytest.approx(evenness, abs=0.0051)
+
+
+def test_the_range_changes_the_marks_and_is_kept_in_the_address(watched: Watched) -> None:
+    frame = watched.show()
+    line = frame.locator("#viewers-chart .scatterlayer path.js-line").first
+    expect(line).to_be_attached()
+    before = line.get_attribute("d")
+    yesterday = str((TODAY - timedelta(days=1)).date())
+    frame.locator("#start").fill(yesterday)
+    frame.locator("#end").fill(yesterday)
+    frame.locator("#range button[type=submit]").click()
+    expect(frame.locator("#range-summary")).to_contain_text("UTC")
+    expect(line).not_to_have_attribute("d", before or "")
+    assert parse_qs(urlsplit(watched.inner().url).query) == {"start": [yesterday], "end": [yesterday]}
+    watched.page.go_back()
+    expect(line).to_have_attribute("d", before or "")
+
+
+def test_a_game_has_a_page_with_its_distribution_and_channels(watched: Watched, machine: Machine) -> None:
+    frame = watched.show()
+    frame.locator("#games-table").get_by_role("link", name="Draughts", exact=True).first.click()
+    frame = watched.frame()
+    expect(frame.locator("h1")).to_have_text("Draughts")
+    for marks in ("#lorenz-chart .scatterlayer path.js-line", "#game-days-chart .barlayer path"):
+        expect(frame.locator(marks).first).to_be_attached()
+    averages = ask(
+        machine,
+        "select sum(sum_viewer_count) / sum(nb_observations) from {fact_streams} where game_id = 11 group by user_id",
+    )
+    expect(frame.locator("#content")).to_contain_text(f"{gini([value for (value,) in averages]):.2f}")
+    expect(frame.locator("#channels-table tbody tr").first).to_contain_text("Channel 119")
+    frame.get_by_role("link", name=re.compile("All games")).click()
+    expect(frame.locator("h1")).to_have_text("Twitch")
+
+
+def test_names_are_text_and_nothing_else(watched: Watched) -> None:
+    frame = watched.show()
+    expect(frame.locator("#games-table").get_by_text("<b>Go</b> & 'more'").first).to_be_visible()
+    assert frame.locator("#games-table b, #top-games-chart b, script:not([src])").count() == 0
+
+
+def test_each_table_can_be_downloaded(watched: Watched, machine: Machine, tmp_path: Path) -> None:
+    frame = watched.show()
+    section = frame.locator("p.get[data-name=viewers]")
+    for kind in ("CSV", "Parquet"):
+        with watched.page.expect_download() as download:
+            section.get_by_role("link", name=re.compile(kind)).click()
+        path = tmp_path / download.value.suggested_filename
+        download.value.save_as(path)
+        assert kind.lower() in path.suffix
+        with duckdb.connect() as database:
+            [(rows,)] = database.execute(f"select count(*) from '{path}'").fetchall()
+        assert rows == ask(machine, "select count(*) from {agg_platform_hourly}")[0][0]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1600, 375])
+def test_the_page_has_airflows_theme_and_no_sideways_scrolling(watched: Watched, theme: str, width: int) -> None:
+    page = watched.page
+    page.evaluate(f"localStorage.setItem('theme', '{theme}')")
+    page.set_viewport_size({"width": width, "height": 900})
+    frame = watched.show()
+    expect(frame.locator("#scatter-chart path.point").first).to_be_attached()
+    ours = watched.inner().evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ours == page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (ours == "rgb(255, 255, 255)") == (theme == "light")
+    assert watched.inner().evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_run_that_has_ended_leads_to_the_page_for_its_day(up: Up, watched: Watched) -> None:
+    run = up.wait_for_runs("twitch_streams", 1)[0]
+    path = f"/dags/twitch_streams/dagRuns/{run['dag_run_id']}/taskInstances/report/links"
+    link = up.api.call("GET", path)["extra_links"]["Twitch page"]
+    day = run["run_after"][:10]
+    assert link == f"/plugin/twitch/twitch/?start={day}&end={day}"
+    watched.page.goto(f"{up.url}/dags/twitch_streams/runs/{run['dag_run_id']}/tasks/report/details")
+    button = watched.page.get_by_role("link", name="Twitch page")
+    expect(button).to_be_visible()
+    button.click()
+    expect(watched.frame().locator("#start")).to_have_value(day)
+    expect(watched.frame().locator("#viewers-chart .scatterlayer path").first).to_be_attached()
+
+
+def test_an_empty_data_folder_says_what_to_do(watched: Watched, machine: Machine) -> None:
+    aside = machine.data_dir / "aside"
+    aside.mkdir()
+    for made in machine.data_dir.glob("*.parquet"):
+        made.rename(aside / made.name)
+    try:
+        frame = watched.show()
+        expect(frame.locator("#empty-state")).to_contain_text("switch on the DAG twitch_streams")
+        expect(frame.locator("#content")).to_be_hidden()
+    finally:
+        for made in aside.iterdir():
+            made.rename(machine.data_dir / made.name)
+        aside.rmdir()

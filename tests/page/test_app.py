@@ -1,0 +1,227 @@
+"""What the page answers when something is odd: no data, bad requests, broken or moving files, hostile names."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+from fastapi.testclient import TestClient
+from page_data import DAYS, HOSTILE, NOW, Made, Table, partition, write
+
+from include.page import parquet
+from include.page.app import STATIC, create_app
+from include.page.parquet import File, Reader
+from include.page.queries import QUERIES
+
+ALL = {"start": DAYS[0], "end": DAYS[-1]}
+PAGES = ("/", "/game")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_empty_folder(tmp_path: Path, is_there: bool) -> None:
+    client = TestClient(create_app(tmp_path if is_there else tmp_path / "none", lambda: NOW))
+    status = client.get("/data/status").json()
+    assert (status["last_snapshot"], status["last_day"], status["has_facts"]) == (None, None, False)
+    assert set(client.get("/data/hours").json()["hours"]["state"]) == {"before", "due", "future"}
+    for name in ("viewers", "games", "top-games"):
+        assert not any(client.get(f"/data/{name}").json()[name].values())
+    assert client.get("/data/spread", params={"key": 7}).status_code == 404
+    assert all(client.get(page).status_code == 200 for page in PAGES)
+
+
+def test_a_range_without_data(client: TestClient) -> None:
+    for name in ("viewers", "games", "top-games"):
+        answer = client.get(f"/data/{name}", params={"start": "2020-01-01", "end": "2020-01-31"})
+        assert answer.status_code == 200 and not any(answer.json()[name].values())
+    game = client.get("/data/game", params={"key": 7, "start": "2020-01-01", "end": "2020-01-31"}).json()
+    assert game["game_name"] == HOSTILE and game["game"]["game_key"] == []
+
+
+@pytest.mark.parametrize(
+    "status, path, says",
+    [
+        (422, "games?start=tomorrow", "start: "),
+        (422, "games?end=2026-02-30", "end: "),
+        (422, "games?start=2026-03-09&end=2026-03-08", "The range ends (2026-03-08) before it starts (2026-03-09)."),
+        (422, "games?start=2001-01-01", "The range has 9,200 days; the page takes 3,700 at most."),
+        (422, "games?limit=0", "limit: "),
+        (422, "games?limit=1e99", "limit: "),
+        (422, "games?min_channels=-1", "min_channels: "),
+        (422, "games?format=xlsx", "format: "),
+        (422, "prod.duckdb", "name: "),
+        (422, "game?key=x", "key: "),
+        (422, "game?key=99999999999999999999", "key: "),
+        (422, "spread", "key: which game?"),
+        (404, "spread?key=12345", "There is no game with the key 12345."),
+        (404, "channels?key=12345&format=csv", "There is no game with the key 12345."),
+    ],
+)
+def test_what_is_wrong_is_said(client: TestClient, status: int, path: str, says: str) -> None:
+    answer = client.get(f"/data/{path}")
+    assert answer.status_code == status and answer.json()["detail"].startswith(says)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_downloads_are_what_is_shown(client: TestClient, name: str, tmp_path: Path) -> None:
+    asked = {**ALL, **({"key": 7} if QUERIES[name].of_game else {})}
+    shown = client.get(f"/data/{name}", params=asked).json()[name]
+    for suffix in ("csv", "parquet"):
+        answer = client.get(f"/data/{name}", params={**asked, "format": suffix})
+        game = "-game-7" if QUERIES[name].of_game else ""
+        days = "2026-03-04-2026-03-10" if name == "hours" else "2026-03-07-2026-03-10"
+        saved_as = f'attachment; filename="twitch-{name}{game}-{days}.{suffix}"'
+        assert answer.headers["content-disposition"] == saved_as
+        (tmp_path / f"x.{suffix}").write_bytes(answer.content)
+    [head, *rows] = csv.reader((tmp_path / "x.csv").open(encoding="utf-8", newline=""))
+    assert head == list(shown) and len(rows) == len(shown[head[0]])
+    with duckdb.connect() as database:
+        table = database.sql(f"from '{tmp_path}/x.parquet'").to_arrow_table()
+
+    def plain(value: object) -> object:
+        return value.isoformat() if isinstance(value, date) else value
+
+    assert table.column_names == list(shown)
+    for column, values in table.to_pydict().items():
+        assert [plain(value) for value in values] == pytest.approx(shown[column]), column
+
+
+def test_a_name_is_no_formula_in_csv_and_itself_elsewhere(client: TestClient, table: Table) -> None:
+    [head, *rows] = csv.reader(io.StringIO(client.get("/data/games", params={**ALL, "format": "csv"}).text))
+    assert f"'{HOSTILE}" in [row[head.index("game_name")] for row in rows]
+    # A number below nought stays a number.
+    assert "-1" in [row[head.index("game_key")] for row in rows]
+    assert HOSTILE in [row["game_name"] for row in table("games", **ALL)]
+
+
+@pytest.mark.parametrize(
+    "path", ["../app.py", "%2e%2e/app.py", "..%2fapp.py", "%2e%2e%2f%2e%2e%2fsettings.py", "/etc/passwd"]
+)
+def test_only_static_files_are_served(client: TestClient, path: str) -> None:
+    assert client.get(f"/static/{path}").status_code == 404
+
+
+def test_a_file_that_goes_while_it_is_listed_and_read(
+    client: TestClient, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = client.get("/data/viewers", params=ALL).json()
+    files, asked = Reader.files, []
+
+    def first_with_a_ghost(self: Reader, name: str, *range_: date) -> list[File]:
+        ghosts = [File(DAYS[0], str(made.folder / "gone.parquet"), 1, 1)] if len(asked) < 3 else []
+        asked.append(name)
+        return files(self, name, *range_) + ghosts
+
+    monkeypatch.setattr(Reader, "files", first_with_a_ghost)
+    assert client.get("/data/viewers", params=ALL).json() == shown
+    assert asked.count("agg_platform_hourly") > 3
+
+
+def test_a_file_that_is_replaced_while_it_is_read(made: Made) -> None:
+    reader, rows = Reader(made.folder), []
+    path = partition(made.folder, "agg_platform_hourly", DAYS[0])
+
+    def use(tables: parquet.Tables) -> int:
+        rows.append(tables.execute("select count(*) from {agg_platform_hourly}", {}).fetchone()[0])
+        if len(rows) == 1:
+            write(path.with_name(".new.parquet"), "agg_platform_hourly", [])
+            path.with_name(".new.parquet").replace(path)
+        return rows[-1]
+
+    seen = reader.read(lambda: {"agg_platform_hourly": reader.files("agg_platform_hourly")}, use)
+    assert [seen] == rows[1:] and rows[0] > rows[1]
+
+
+def test_files_that_never_stand_still(made: Made) -> None:
+    reader, ticks = Reader(made.folder), iter(range(99))
+    with pytest.raises(parquet.PageError, match="try again") as told:
+        reader.read(lambda: {"dim_games": [File(None, "x", next(ticks), 1)]}, lambda tables: None)
+    assert told.value.status == 503
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing", b"PAR1" + b"\0" * 99 + b"PAR1"])
+def test_a_torn_file_is_named(client: TestClient, made: Made, content: bytes) -> None:
+    partition(made.folder, "agg_game_viewership", DAYS[1]).write_bytes(content)
+    answer = client.get("/data/games", params=ALL)
+    assert answer.status_code == 500
+    assert "agg_game_viewership.parquet/file_name_date=2026-03-08/data.parquet" in answer.json()["detail"]
+    assert str(made.folder) not in answer.text
+    assert client.get("/data/games", params={"start": DAYS[2], "end": DAYS[2]}).status_code == 200
+
+
+def test_too_much_memory_or_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "TIMEOUT_SECONDS", 0.2)
+    for sql in (
+        "select list(i::varchar || repeat('x', 99)) from range(10_000_000) t(i)",
+        "select count(*) from range(1_000_000_000_000) t(i) where i % 7 = 3",
+    ):
+        monkeypatch.setitem(QUERIES, "games", QUERIES["games"]._replace(sql=sql, before=()))
+        answer = client.get("/data/games")
+        assert answer.status_code == 503 and "choose a shorter range" in answer.json()["detail"]
+    monkeypatch.setattr(parquet, "TIMEOUT_SECONDS", 30)
+    assert client.get("/data/viewers").status_code == 200
+
+
+def test_the_database_is_in_memory_and_fetches_nothing(made: Made, tmp_path: Path) -> None:
+    reader = Reader(made.folder)
+
+    def use(tables: parquet.Tables) -> Iterator[object]:
+        settings = ("temp_directory", "autoinstall_known_extensions", "autoload_known_extensions", "threads")
+        yield from (tables.execute(f"select current_setting('{name}')", {}).fetchone()[0] for name in settings)
+        yield tables.execute("select count(*) from duckdb_databases() where path is not null", {}).fetchone()[0]
+
+    assert reader.read(dict, lambda tables: list(use(tables))) == ["", False, False, 2, 0]
+
+
+def test_headers(client: TestClient) -> None:
+    for path in (*PAGES, "/static/page.css", "/data/status", "/data/games?start=x", "/static/none"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'self'" in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == ("no-store" if "/data/" in path else "no-cache"), path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_what_the_policy_allows(client: TestClient, page: str) -> None:
+    html = client.get(page).text
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)|javascript:", html)
+    for address in re.findall(r'(?:href|src|action)="([^"]*)"', html):
+        assert not re.match(r"/|\w+:", address), address
+        if address.startswith("static/"):
+            assert client.get(f"/{address}").status_code == 200, address
+    ids = re.findall(r'\sid="([^"]*)"', html)
+    assert len(ids) == len(set(ids)) and html.count("<h1") == 1
+    for label in re.findall(r'(?:aria-labelledby|for)="([^"]*)"', html):
+        assert label in ids
+
+
+@pytest.mark.parametrize("script", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
+def test_scripts_write_no_html(script: Path) -> None:
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", script.read_text())
+
+
+def test_plotly_comes_compressed_and_once(client: TestClient) -> None:
+    plain = client.get("/static/plotly.min.js", headers={"Accept-Encoding": "identity"})
+    assert "plotly.js" in plain.text[:99] and "content-encoding" not in plain.headers
+    with client.stream("GET", "/static/plotly.min.js", headers={"Accept-Encoding": "gzip"}) as packed:
+        body = b"".join(packed.iter_raw())
+    assert gzip.decompress(body) == plain.content and len(body) < 2_000_000
+    again = client.get("/static/plotly.min.js", headers={"If-None-Match": plain.headers["etag"]})
+    assert again.status_code == 304 and again.content == b""
+
+
+def test_plotly_finds_its_styles_in_the_page(client: TestClient) -> None:
+    """Else it would write them into the page, which the policy forbids: an error in the browser's console."""
+    script = client.get("/static/plotly.min.js").text
+    guards = set(re.findall(r'getElementById\("(\w{64})"\)', script))
+    for page in PAGES:
+        html = client.get(page).text
+        assert guards and all(f'id="{guard}"' in html for guard in guards)
+        assert 'id="plotly.js-style-global" class="no-inline-styles"' in html

@@ -1,0 +1,197 @@
+"""The page's figures, against the same reckoned without SQL."""
+
+from __future__ import annotations
+
+import statistics
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from page_data import DAYS, GAMES, HOSTILE, NOW, Made, Row, Table, partition, write
+
+from include.page.app import create_app
+
+ALL = {"start": DAYS[0], "end": DAYS[-1]}
+
+
+def weighted(rows: list[Row], column: str) -> float | None:
+    """The mean of a column, weighted with the viewer hours."""
+    rows = [row for row in rows if row[column] is not None and row["viewer_hours"]]
+    weights = sum(row["viewer_hours"] for row in rows)
+    return sum(row[column] * row["viewer_hours"] for row in rows) / weights if rows else None
+
+
+def quantile(values: list[float], part: float) -> float:
+    """Between the two values beside it."""
+    values, place = sorted(values), part * (len(values) - 1)
+    below = values[int(place)]
+    return below + (values[min(int(place) + 1, len(values) - 1)] - below) * (place - int(place))
+
+
+def channels_of(facts: list[Row], key: int) -> dict[int, Row]:
+    """The channels of a game over all days."""
+    channels = {}
+    for user in {row["user_id"] for row in facts if row["game_key"] == key}:
+        rows = [row for row in facts if (row["user_id"], row["game_key"]) == (user, key)]
+        seen = sum(row["nb_observations"] for row in rows)
+        average = sum(row["sum_viewer_count"] for row in rows) / seen
+        channels[user] = {"avg": average, "peak": max(row["max_viewer_count"] for row in rows), "seen": seen}
+    return channels
+
+
+def test_games_over_several_days(made: Made, table: Table) -> None:
+    every_hour = sum(row["viewer_hours"] for row in made.games)
+    shown = table("games", **ALL)
+    assert {row["game_key"] for row in shown} == {key for key, *_ in GAMES}
+    assert [row["rank"] for row in shown] == [1, 2, 3, 4]
+    assert [row["viewer_hours"] for row in shown] == sorted((row["viewer_hours"] for row in shown), reverse=True)
+    for row in shown:
+        days = [game for game in made.games if game["game_key"] == row["game_key"]]
+        assert row["avg_viewers"] == pytest.approx(sum(day["avg_viewers"] for day in days) / len(DAYS))
+        assert row["peak_viewers"] == max(day["peak_viewers"] for day in days)
+        assert row["viewer_hours"] == pytest.approx(sum(day["viewer_hours"] for day in days))
+        assert row["viewer_share"] == pytest.approx(row["viewer_hours"] / every_hour)
+        assert row["nb_channels"] == max(day["nb_channels"] for day in days)
+        for column in ("gini", "channel_median", "channel_p90", "channel_p99", "top_1_share", "top_10_share"):
+            assert row[column] == pytest.approx(weighted(days, column)), column
+    assert next(row["game_name"] for row in shown if row["game_key"] == 7) == HOSTILE
+
+
+def test_the_filter_and_the_limit_say_how_many_games_there_are(made: Made, table: Table) -> None:
+    least = statistics.median_high(row["nb_channels"] for row in table("games", **ALL))
+    shown = table("games", **ALL, min_channels=least, limit=1)
+    enough = {row["game_key"] for row in made.games if row["nb_channels"] >= least}
+    assert len(shown) == 1 and shown[0]["nb_games"] == len(enough)
+
+
+def test_a_day_without_the_game_is_nought(made: Made, table: Table) -> None:
+    days = [row for row in table("top-games", **ALL) if row["game_key"] == -1]
+    seen = {row["day"]: row["avg_viewers"] for row in made.games if row["game_key"] == -1}
+    assert {row["day"]: row["avg_viewers"] for row in days} == {str(day): seen.get(day, 0) for day in DAYS}
+    assert {row["day"]: row["avg_viewers"] for row in table("game-days", key=-1, **ALL)} == {
+        str(day): seen.get(day, 0) for day in DAYS
+    }
+    [game] = table("game", key=-1, **ALL)
+    assert game["avg_viewers"] == pytest.approx(sum(seen.values()) / len(DAYS))
+
+
+def test_viewers_by_snapshot_and_by_day(made: Made, table: Table) -> None:
+    shown = table("viewers", **ALL)
+    assert [(row["time"], row["nb_viewers"]) for row in shown] == [
+        (row["snapshot_at"].isoformat(), row["nb_viewers"]) for row in made.snapshots
+    ]
+    for row in table("viewers", start=DAYS[0] - timedelta(days=100), end=DAYS[-1]):
+        day = date.fromisoformat(row["time"][:10])
+        mean = statistics.mean(s["nb_viewers"] for s in made.snapshots if s["day"] == day)
+        assert row["nb_viewers"] == pytest.approx(mean, abs=0.5)
+
+
+def test_hours_that_are_missing(made: Made, table: Table) -> None:
+    there = {row["snapshot_at"].replace(minute=0) for row in made.snapshots}
+
+    def expected(hour: datetime) -> str:
+        if hour in there:
+            return "there"
+        if hour < min(there):
+            return "before"
+        return "future" if hour > NOW else "missing"
+
+    shown = table("hours")
+    assert len(shown) == 7 * 24 and shown[0]["hour"] == "2026-03-04T00:00:00"
+    assert [row["state"] for row in shown] == [expected(datetime.fromisoformat(row["hour"])) for row in shown]
+    assert sum(row["state"] == "missing" for row in shown) == 24 + 3
+
+
+def test_an_hour_is_due_until_it_is_over(made: Made) -> None:
+    for now, state in ((NOW.replace(hour=15, minute=59), "due"), (NOW.replace(hour=16, minute=0), "missing")):
+        hours = TestClient(create_app(made.folder, lambda now=now: now)).get("/data/hours").json()["hours"]
+        assert hours["state"][hours["hour"].index("2026-03-10T15:00:00")] == state
+
+
+def test_no_hour_is_before_a_first_snapshot_of_long_ago(made: Made) -> None:
+    hours = TestClient(create_app(made.folder, lambda: NOW + timedelta(days=30))).get("/data/hours").json()["hours"]
+    assert set(hours["state"]) == {"missing", "due", "future"}
+
+
+def test_how_fresh_it_is(client: TestClient, made: Made) -> None:
+    status = client.get("/data/status").json()
+    assert status == {
+        "now": NOW.isoformat(),
+        "last_snapshot": "2026-03-10T14:07:00",
+        "is_stale": False,
+        "first_day": "2026-03-07",
+        "last_day": "2026-03-10",
+        "start": "2026-03-07",
+        "end": "2026-03-10",
+        "has_facts": True,
+    }
+    later = TestClient(create_app(made.folder, lambda: NOW + timedelta(hours=2))).get("/data/status").json()
+    assert later["is_stale"] is True
+
+
+@pytest.mark.parametrize("key", [-1, 7, 9])
+def test_how_viewers_are_spread(made: Made, table: Table, key: int) -> None:
+    viewers = sorted(channel["avg"] for channel in channels_of(made.facts, key).values())
+    n, total = len(viewers), sum(viewers)
+    [spread] = table("spread", "distribution", key=key, **ALL)
+    assert spread["nb_channels"] == n
+    assert spread["channel_median"] == pytest.approx(statistics.median(viewers))
+    for column, part in (("channel_p90", 0.9), ("channel_p99", 0.99)):
+        assert spread[column] == pytest.approx(quantile(viewers, part))
+    curve = table("lorenz", key=key, **ALL)
+    if not total:
+        assert spread["gini"] is spread["top_1_share"] is None
+        assert curve == [{"channel_share": 0, "viewer_share": 0}]
+        return
+    gini = sum((2 * i - n - 1) * x for i, x in enumerate(viewers, 1)) / (n * total)
+    assert spread["gini"] == pytest.approx(gini)
+    assert spread["top_1_share"] == pytest.approx(viewers[-1] / total)
+    assert spread["top_10_share"] == pytest.approx(sum(viewers[-10:]) / total)
+    assert curve == table("spread", "lorenz", key=key, **ALL) and 3 < len(curve) <= 201
+    assert list(curve[-1].values()) == pytest.approx([1, 1])
+    for point in curve:
+        smallest = round(point["channel_share"] * n)
+        assert point["viewer_share"] == pytest.approx(sum(viewers[:smallest]) / total)
+
+
+@pytest.mark.parametrize("key", [-1, 7])
+def test_the_largest_channels(made: Made, table: Table, key: int) -> None:
+    channels = channels_of(made.facts, key)
+    order = sorted(channels, key=lambda user: (-channels[user]["avg"], user))
+    shown = table("channels", key=key, **ALL)
+    assert [row["user_id"] for row in shown] == order[:100]
+    for row in shown:
+        channel = channels[row["user_id"]]
+        assert row["avg_viewers"] == pytest.approx(channel["avg"])
+        assert (row["peak_viewers"], row["nb_observations"]) == (channel["peak"], channel["seen"])
+        assert row["user_name"] == (None if row["user_id"] % 2 else f"User {row['user_id']}")
+
+
+def test_older_facts_have_no_sums(tmp_path: Path) -> None:
+    facts = [
+        {"user_id": 1, "game_id": 7, "nb_files": 3, "avg_viewer_count": 10.0, "max_viewer_count": 20},
+        {"user_id": 2, "game_id": 8, "nb_files": 1, "avg_viewer_count": 1.0, "max_viewer_count": 1},
+    ]
+    old = ("sum_viewer_count", "nb_observations", "game_key")
+    write(partition(tmp_path, "fact_streams", DAYS[0]), "fact_streams", facts, leave_out=old)
+    new = {**facts[0], "sum_viewer_count": 10, "nb_observations": 2, "game_key": 7}
+    client = TestClient(create_app(tmp_path, lambda: NOW))
+    for names_game in ("dim_games", "agg_game_viewership"):
+        path = tmp_path / "dim_games.parquet" if names_game == "dim_games" else partition(tmp_path, names_game, DAYS[1])
+        write(path, names_game, [{"game_key": 7, "game_id": 7, "game_name": "A game"}])
+        for averages in ([10.0], [40 / 5]):
+            answer = client.get("/data/channels", params={"key": 7, **ALL}).json()
+            assert answer["game_name"] == "A game" and answer["channels"]["avg_viewers"] == averages
+            write(partition(tmp_path, "fact_streams", DAYS[1]), "fact_streams", [new])
+        path.unlink()
+        partition(tmp_path, "fact_streams", DAYS[1]).unlink()
+
+
+def test_the_default_range_is_a_week_up_to_the_newest_day(tmp_path: Path) -> None:
+    for days_ago in (3, 9, 30):
+        path = partition(tmp_path, "agg_platform_hourly", NOW.date() - timedelta(days=days_ago))
+        write(path, "agg_platform_hourly", [{"snapshot_at": NOW - timedelta(days=days_ago), "nb_viewers": days_ago}])
+    client = TestClient(create_app(tmp_path, lambda: NOW))
+    for parameters, viewers in (({}, [9, 3]), ({"start": "2026-01-01"}, [30, 9, 3]), ({"end": "2026-03-02"}, [9])):
+        assert client.get("/data/viewers", params=parameters).json()["viewers"]["nb_viewers"] == viewers
