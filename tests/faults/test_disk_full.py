@@ -131,8 +131,14 @@ def test_an_extraction_says_that_its_temporary_disk_is_full(disk: Disk, simulato
 
 
 # With so much room, each of them fails all the same.
-MODELS = {"stg_streams": 1024 * PAGE, "int_streams": 256 * PAGE, "fact_streams": PAGE}
-SAMPLE = [("stg_streams", 512 * PAGE), ("fact_streams", PAGE)]
+MODELS = {
+    "stg_streams": 1024 * PAGE,
+    "int_streams": 256 * PAGE,
+    "fact_streams": PAGE,
+    "agg_user_viewership": PAGE,
+    "dim_users": PAGE,
+}
+SAMPLE = [("stg_streams", 512 * PAGE), ("fact_streams", PAGE), ("dim_users", PAGE)]
 WHOLE = [(model, pages * PAGE) for model in MODELS for pages in (0, 1, 16, 64, 256, 1024)]
 
 

@@ -18,6 +18,7 @@ import pytest
 from campaign import IS_WHOLE, Draw, draws
 from dbt_process import dbt_here
 from kill_points import Event, Kill, Plan, record, run
+from marts import assert_marts_equal_the_oracle
 from states import Facts, assert_each_day_is_whole, assert_nothing_is_left_behind, facts, imports, run_vars
 from warehouse import Warehouse, streams
 
@@ -133,6 +134,7 @@ def rehearse(warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> 
                 dbt_here, dbt_run(warehouse, SCENARIOS[name]), plan(warehouse, trace=str(folders / "trace"))
             )
             assert facts(warehouse) == warehouse.oracle() != before
+            assert_marts_equal_the_oracle(warehouse)
             rehearsals[name] = Rehearsal(folders / name, events, before, warehouse.oracle())
         return rehearsals[name]
 
@@ -179,4 +181,5 @@ def test_a_killed_run_is_made_good_by_the_next(
         assert facts(warehouse) == rehearsal.before
         warehouse.build(*scenario.command)
     assert facts(warehouse) == warehouse.oracle()
+    assert_marts_equal_the_oracle(warehouse)
     assert_nothing_is_left_behind(warehouse)
