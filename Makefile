@@ -10,10 +10,10 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test faults image-check server-check soak lint audit format bench lock clean
+.PHONY: help venv run up reload manifest test faults backfill-check image-check server-check soak lint audit format bench lock clean
 
 help: ## Show what make can do
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 venv: $(VENV)/.installed ## Build the Python environment in .venv
 
@@ -51,6 +51,9 @@ test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
 
 faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)
 	@FAULTS=all $(BIN)/python -m pytest tests/faults --timeout 900
+
+backfill-check: $(VENV)/.installed-dev $(MANIFEST) ## Backfills of a week beside hourly runs, by API, forms and command line, in a real Airflow
+	@BACKFILLS=1 $(BIN)/python -m pytest -n 0 tests/e2e/test_backfills.py
 
 image-check: $(VENV)/.installed-dev ## The Dockerfile's steps in a clean environment, where its Python is on this machine
 	@IMAGE=1 $(BIN)/python -m pytest -n 0 tests/image

@@ -22,10 +22,12 @@ from pathlib import Path
 import hourly
 import report
 from airflow_on_top import airflow_on_top
+from dimensions import merged
 from extraction import extraction
 from growth import after_many_files, of_many_streams
-from history import bench_dir
+from history import bench_dir, give_history
 from measure import Dbt, Spread
+from page import page
 from reload import rebuild_of_days, reload_of_a_day
 from report import Part, Row
 from server import server
@@ -48,11 +50,15 @@ class Size:
     """Days."""
     files: tuple[int, ...]
     """Days of 24 small snapshots after which an hour is measured: what costs is how many files there are."""
+    members: tuple[int, ...]
+    """Channels that a dimension knows."""
     runs: int
 
 
-QUICK = Size(20_000, (1, 2), (10_000, 20_000), 2, (1, 30), 2)
-FULL = Size(200_000, (1, 3, 7, 14, 30), (25_000, 50_000, 100_000, 200_000), 7, (1, 365, 3 * 365), 3)
+QUICK = Size(20_000, (1, 2), (10_000, 20_000), 2, (1, 30), (100_000, 1_000_000), 2)
+FULL = Size(
+    200_000, (1, 3, 7, 14, 30), (25_000, 50_000, 100_000, 200_000), 7, (1, 365, 3 * 365), (1_000_000, 10_000_000), 3
+)
 
 
 def main() -> None:
@@ -73,11 +79,11 @@ def main() -> None:
         print(*(row.markdown() for row in part.rows), sep="\n", flush=True)
     parts = {name: Part.load(file) for name in PARTS if (file := results / f"{name}.json").exists()}
     plot = ROOT / "docs" / "performance.svg" if args.full and {"hourly", "reload"} <= parts.keys() else None
-    page = report.page(parts.values(), size.streams, size.runs, plot)
+    text = report.page(parts.values(), size.streams, size.runs, plot)
     if plot:
         report.draw(plot, parts["hourly"].points, parts["reload"].points)
-        (ROOT / "docs" / "performance.md").write_text(page)
-    print(page)
+        (ROOT / "docs" / "performance.md").write_text(text)
+    print(text)
 
 
 def hours(folder: Path, size: Size) -> tuple[list[Row], Points]:
@@ -151,6 +157,30 @@ def growth(folder: Path, size: Size) -> tuple[list[Row], Points]:
     return [Row(work, hourly.models(cost), "s", None, "", peak(cost)) for work, cost in costs.items()], []
 
 
+def pages(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    days = size.history[-1]
+    data_dir = folder.parent / "hourly" / "data"
+    give_history(data_dir, days, size.streams)
+    hourly.build_days(data_dir, Dbt(data_dir, folder / "dbt"), days)
+    answers = page(data_dir, days)
+    return [
+        *(
+            Row(f"the page of {name}, {length} of {days} days: `{request.format(key='…')}`", spread, "s")
+            for (name, length, request), spread in answers.seconds.items()
+        ),
+        Row("memory of its server, four requests at once", Spread.of([answers.peak]), "MiB"),
+    ], []
+
+
+def dimensions(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    rows = []
+    for members in size.members:
+        cost = merged(folder / str(members), members, size.streams, size.runs)
+        work = f"`dim_users` of {members:,} channels, an hour that sees {size.streams:,}"
+        rows.append(Row(work, hourly.models(cost), "s", None, "", peak(cost)))
+    return rows, []
+
+
 def whole_server(folder: Path, size: Size) -> tuple[list[Row], Points]:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         measured = server(Path(place), size.streams)
@@ -173,6 +203,8 @@ PARTS: dict[str, Callable[[Path, Size], tuple[list[Row], Points]]] = {
     "hourly": hours,
     "reload": reloads,
     "rebuild": rebuild,
+    "dimensions": dimensions,
+    "page": pages,
     "airflow": airflow,
     "extraction": snapshots,
     "growth": growth,

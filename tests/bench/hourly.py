@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -55,10 +54,7 @@ def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hour
     """Builds up to the last hours of the last day, then hour by hour."""
     give_history(data_dir, days, streams)
     held_back = HeldBack(data_dir, runs)
-    for day in range(days):
-        window = {"reload_start": str(FIRST + day * DAY), "reload_end": str(FIRST + (day + 1) * DAY)}
-        if not is_built(data_dir, FIRST + day * DAY):
-            dbt.build(**window)
+    build_days(data_dir, dbt, days)
     hours, idle, floor_file, floor_day = [], [], [], []
     files = sorted(str(path) for path in RawFolder(data_dir).files.glob("*.parquet"))
     last_day = files[-(24 - runs) :]
@@ -75,6 +71,13 @@ def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hour
     return Hourly(days, hours, idle, size, floor_file, floor_day)
 
 
+def build_days(data_dir: Path, dbt: Dbt, days: int) -> None:
+    """Builds the days of a history that are not there yet, one by one."""
+    for start in (FIRST + day * DAY for day in range(days)):
+        if not (data_dir / "fact_streams.parquet" / f"file_name_date={start}").is_dir():
+            dbt.build(reload_start=str(start), reload_end=str(start + DAY))
+
+
 def forget(data_dir: Path) -> None:
     """What dbt has made; raw stays."""
     (data_dir / "prod.duckdb").unlink(missing_ok=True)
@@ -83,10 +86,6 @@ def forget(data_dir: Path) -> None:
             shutil.rmtree(made)
         else:
             made.unlink()
-
-
-def is_built(data_dir: Path, day: date) -> bool:
-    return (data_dir / "fact_streams.parquet" / f"file_name_date={day}").is_dir()
 
 
 def age(data_dir: Path) -> None:

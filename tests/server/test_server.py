@@ -14,6 +14,7 @@ import pytest
 import requests
 from compose import LONG_RUNNING, SECRETS, Stack, stack
 from machine import wait_for_runs, wait_until
+from marts import assert_marts_equal_the_oracle
 from warehouse import Warehouse, streams
 
 from include.local.api import Api
@@ -23,6 +24,7 @@ DAYS = ["2025-03-29", "2025-03-30", "2025-03-31"]
 # By Flask-AppBuilder, past all logging.
 PRINTED = {"appbuilder.app is deprecated and will be removed in a future version. Use current_app instead"}
 DOCS = "/cosmos/twitch_bi/dbt_docs_index.html"
+PAGE = "/twitch/"
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +69,27 @@ def test_an_hourly_run_and_a_backfill_of_three_days(server: Stack, api: Api, war
     runs = wait_for_runs(api, RELOAD, 3, wanted=lambda run: run["run_type"] == "backfill")
     assert [run["state"] for run in runs] == ["success"] * 3
     assert warehouse.published() == warehouse.oracle()
+    assert_marts_equal_the_oracle(warehouse)
 
 
 def test_who_is_not_logged_in_is_refused(server: Stack, api: Api, warehouse: Warehouse) -> None:
-    for path in ("/api/v2/dags", DOCS, "/cosmos/twitch_bi/manifest.json", "/cosmos", "/cosmos/"):
+    for path in ("/api/v2/dags", DOCS, "/cosmos/twitch_bi/manifest.json", "/cosmos", PAGE, f"{PAGE}data/status"):
         assert requests.get(f"{server.url}{path}", timeout=30).status_code == 401, path
         forged = {"Authorization": "Bearer of-nobody"}
         assert requests.get(f"{server.url}{path}", headers=forged, timeout=30).status_code in {401, 403}, path
-    browser = requests.get(f"{server.url}{DOCS}", headers={"Accept": "text/html"}, allow_redirects=False, timeout=30)
-    assert browser.status_code == 302 and "/auth/login" in browser.headers["Location"]
+    for path in (DOCS, PAGE):
+        browser = requests.get(
+            f"{server.url}{path}", headers={"Accept": "text/html"}, allow_redirects=False, timeout=30
+        )
+        assert browser.status_code == 302 and "/auth/login" in browser.headers["Location"]
     wrong = requests.post(f"{server.url}/auth/token", json={"username": "admin", "password": "admin"}, timeout=30)
     assert wrong.status_code == 401
 
 
-def test_who_is_logged_in_reads_the_docs(server: Stack, api: Api) -> None:
+def test_who_is_logged_in_reads_the_docs_and_the_page(server: Stack, api: Api) -> None:
+    assert api.session.get(f"{server.url}{PAGE}", timeout=30).status_code == 200
+    status = api.session.get(f"{server.url}{PAGE}data/status", timeout=30).json()
+    assert status["first_day"] == DAYS[0] and not status["is_stale"]
     page = api.session.get(f"{server.url}{DOCS}", timeout=30)
     assert page.status_code == 200
     assert "fact_streams" in page.text and "Channel id." in page.text

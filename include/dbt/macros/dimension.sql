@@ -97,9 +97,12 @@
 {% endmacro %}
 
 
-{# Whether there is a file to merge into, of which it is known what it was made from. #}
+{#
+  Whether there is a file to merge into, of which it is known what it was made from. Who only compiles the model, or looks
+  at it, gets all of it.
+#}
 {% macro is_merged() %}
-  {%- if not execute or should_full_refresh() -%} {{ return(false) }} {%- endif -%}
+  {%- if not execute or should_full_refresh() or flags.WHICH not in ('run', 'build') -%} {{ return(false) }} {%- endif -%}
   {{ return(
     query_value("count(*) from glob(" ~ quote_literal(dimension_location()) ~ ")") > 0
     and is_there(merged_days())
