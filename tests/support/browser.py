@@ -27,7 +27,7 @@ def logged_in(up: Up) -> Iterator[Page]:
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
         )
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
         page.goto(up.url)
         page.fill("input[name=username]", "admin")
         page.fill("input[name=password]", up.password)
