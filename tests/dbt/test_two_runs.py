@@ -90,7 +90,7 @@ def test_the_staging_of_a_reload_says_nothing_of_other_days(old_day: Warehouse) 
 
 def test_a_loop_over_days_tests_each_day_once_and_the_nightly_run_all(old_day: Warehouse) -> None:
     def tested(**more: object) -> str:
-        old_day.build("--vars", json.dumps({**KEEP, **more}))
+        old_day.build("--vars", json.dumps({**KEEP, **more}), every_test=True)
         compiled = old_day.target / "compiled" / "twitch_bi" / "models" / "datawarehouse"
         return next(compiled.rglob("unique_together_fact_streams*.sql")).read_text()
 
@@ -131,7 +131,7 @@ def test_years_of_small_files_at_once_are_tested_without_a_list_of_all_for_each(
         warehouse.add_file(f"2025-01-{1 + hour // 24:02}T{hour % 24:02}:00:00", streams(hour, 4)).name
         for hour in range(120)
     ]
-    warehouse.build()
+    warehouse.build(every_test=True)
     statements = (warehouse.scratch / "logs" / "dbt.log").read_text().split("SQL status")
     of_the_key = [
         text for text in statements if "unique_together_int_streams" in text and "having count(*) > 1" in text

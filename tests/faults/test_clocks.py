@@ -93,7 +93,8 @@ def test_odd_days_in_an_odd_timezone(warehouse: Warehouse, elsewhere: None) -> N
     # A reader's DuckDB in its own timezone.
     with duckdb.connect(str(warehouse.data_dir / "prod.duckdb"), read_only=True) as reader:
         reader.execute("set TimeZone = 'Pacific/Kiritimati'")
-        assert reader.execute("select * from dwh.fact_streams order by all").fetchall() == warehouse.oracle()
+        asked = "select * exclude (game_key) from dwh.fact_streams order by all"
+        assert reader.execute(asked).fetchall() == warehouse.oracle()
 
 
 def test_a_snapshot_is_named_by_when_it_began(tmp_path: Path, elsewhere: None) -> None:
