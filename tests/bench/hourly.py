@@ -101,7 +101,8 @@ def age(data_dir: Path) -> None:
         for dimension in DIMENSIONS:
             database.execute(
                 f"update dwh.{dimension}__days "
-                "set written_at = cast(cast(written_at as timestamp) - interval 3 hours as varchar)"
+                "set written_at = cast(cast(written_at as timestamp) - interval 3 hours as varchar) "
+                "where written_at <> 'unknown'"
             )
 
 
