@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from statistics import fmean
 from typing import Any
 
@@ -55,7 +55,10 @@ def read_raw(warehouse: Warehouse) -> Raw:
         load_id = path.name.rsplit(".", 2)[0]
         if not list((warehouse.raw / "_dlt_loads").glob(f"*__{load_id}.jsonl")):
             continue
-        at = datetime.fromtimestamp(float(load_id), UTC).replace(tzinfo=None)
+        # Cut off at the microsecond, as a fraction in floating point would not be.
+        seconds_of_load, _, fraction = load_id.partition(".")
+        at = datetime.fromtimestamp(int(seconds_of_load), UTC).replace(tzinfo=None)
+        at += timedelta(microseconds=int(fraction[:6].ljust(6, "0")))
         rows = pq.ParquetFile(path).read().to_pylist()
         good = [row for row in rows if row["user_id"].isdecimal()]
         last = {row["id"]: row for row in good}
