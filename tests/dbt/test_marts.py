@@ -120,6 +120,21 @@ def test_days_that_raw_has_lost_stay_until_they_are_to_be_removed(warehouse: War
     assert warehouse.query("select count(*) from stg.raw_files") == [(1,)]
 
 
+def test_a_day_stays_in_the_database_until_every_mart_has_been_made_from_it(warehouse: Warehouse) -> None:
+    keep = ["--vars", '{"keep_days": 2}']
+    warehouse.add_file("2025-01-07T10:00:00", streams(1))
+    warehouse.add_file("2025-01-09T10:00:00", streams(2))
+    warehouse.build(*keep)
+    warehouse.add_file("2025-01-07T11:00:00", streams(3))  # late, and with the next one the 7th is no longer kept
+    warehouse.add_file("2025-01-10T10:00:00", streams(4))
+    warehouse.build("--select", "stg_streams", "int_streams", "fact_streams", "--indirect-selection", "cautious", *keep)
+    kept = "select count(*) from stg.raw_files where file_name_date = '2025-01-07' and not is_pruned"
+    assert warehouse.query(kept) == [(2,)]
+    warehouse.build(*keep)
+    assert warehouse.query(kept) == [(0,)]
+    assert_marts_equal_the_oracle(warehouse)
+
+
 @pytest.mark.parametrize("lost", ["database", "dimension", "day"])
 def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))

@@ -21,22 +21,23 @@
   {%- set location = dimension_location() -%}
   {#- Beside the file, where no reader looks. -#}
   {%- set workplace = location ~ '.tmp' -%}
-  {%- set is_merge = is_merged() -%}
   {%- set days = ref(model.refs[0].name) -%}
+  {%- set is_merge = is_merged() -%}
+  {%- set changed = changed_days(days, is_merge) -%}
   {%- do run_query("create table if not exists " ~ merged_days() ~ " (file_name_date varchar, written_at varchar)") -%}
 
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
   {%- if is_merge -%}
-    {%- do run_query(keys_of_changed_days(days, key)) -%}
-    {%- do run_query(keys_to_ask_for(key)) -%}
+    {%- do run_query(keys_of_changed_days(days, key, changed)) -%}
+    {%- do run_query(keys_to_ask_for(key, changed)) -%}
   {%- endif -%}
   {%- if config.get('contract').enforced -%}
     {%- do get_assert_columns_equivalent(sql) -%}
   {%- endif -%}
 
-  {%- if days_to_ask(days) | length > 0 -%}
+  {%- if changed | length > 0 -%}
     {%- set made = this.identifier ~ '__made' -%}
     {%- set written = workplace ~ '/' ~ this.identifier ~ '.parquet' -%}
     {%- do run_query("select empty_folder(" ~ quote_literal(workplace) ~ ")") -%}
@@ -82,7 +83,7 @@
 {% macro days_to_merge(days) %}
   {%- if not is_merged() -%} {{ return(days) }} {%- endif -%}
   {%- set key = config.require('key') -%}
-  {%- set is_changed = is_one_of(days_to_ask(days)) -%}
+  {%- set is_changed = is_one_of(changed_days(days, true)) -%}
   (
     select * from {{ days }} where file_name_date {{ is_changed }}
     union all by name
@@ -111,9 +112,9 @@
 {% endmacro %}
 
 
-{# The days that are there and were not merged as they are, and those that were merged and have gone. #}
-{% macro days_to_ask(days) %}
-  {%- set merged = merged_days() if is_merged() else '(select null as file_name_date, null as written_at where false)' -%}
+{# The days that are there and were not merged as they are, and those that were merged and have gone; else all. #}
+{% macro changed_days(days, is_merge) %}
+  {%- set merged = merged_days() if is_merge else '(select null as file_name_date, null as written_at where false)' -%}
   {{ return(run_query(
     "select coalesce(there.file_name_date, merged.file_name_date) from (" ~ days_there(days) ~ ") as there full join "
     ~ merged ~ " as merged using (file_name_date) where there.written_at is distinct from merged.written_at order by all"
@@ -136,7 +137,7 @@
 
 
 {# What the changed days say, key by key. #}
-{% macro keys_of_changed_days(days, key) %}
+{% macro keys_of_changed_days(days, key, changed) %}
 create or replace temp table {{ said() }} as
 select
   {{ key }},
@@ -144,14 +145,14 @@ select
   max(last_seen_at) as last_seen_at,
   max(named_at) as named_at
 from {{ days }}
-where file_name_date {{ is_one_of(days_to_ask(days)) }}
+where file_name_date {{ is_one_of(changed) }}
 group by {{ key }}
 {% endmacro %}
 
 
 {# The keys of which a changed day had said something, and says less by now. #}
-{% macro keys_to_ask_for(key) %}
-{%- set is_changed = is_one_of(days_to_ask(ref(model.refs[0].name))) %}
+{% macro keys_to_ask_for(key, changed) %}
+{%- set is_changed = is_one_of(changed) %}
 create or replace temp table {{ unconfirmed() }} as
 select there.{{ key }}
 from read_parquet({{ quote_literal(dimension_location()) }}) as there

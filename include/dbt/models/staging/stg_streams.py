@@ -111,10 +111,10 @@ def check_file(session, name, path):
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
         # The hash makes DuckDB decode and cast each value, where a count would read the footer alone.
-        known = values(columns)
+        expressions = values(columns)
         nb_rows, _, seconds = session.execute(
-            f"select count(*), bit_xor(hash({', '.join(known.values())})), "
-            f"epoch(max({known['fetched_at']}) - min({known['fetched_at']})) from {PARQUET}",
+            f"select count(*), bit_xor(hash({', '.join(expressions.values())})), "
+            f"epoch(max({expressions['fetched_at']}) - min({expressions['fetched_at']})) from {PARQUET}",
             {"paths": [path]},
         ).fetchall()[0]
     except (duckdb.Error, ValueError) as error:
