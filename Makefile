@@ -15,7 +15,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-venv: $(VENV)/.installed ## Build the Python environment in .venv
+venv: $(VENV)/.installed $(CLOUD:%=$(VENV)/.installed-%) ## Build the Python environment in .venv (CLOUD=azure, gcs or s3: with that cloud's part)
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -26,9 +26,9 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	@echo "Adding what tests and linters need ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
+$(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
+	@echo "Adding what $< names ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
@@ -86,10 +86,15 @@ format: $(VENV)/.installed-dev ## Let ruff format the code
 bench: $(VENV)/.installed-dev $(MANIFEST) ## Measure each cost beside its floor (FULL=1: at full size; ONLY="hourly reload")
 	@$(BIN)/python tests/bench $(if $(FULL),--full) $(if $(ONLY),--only $(ONLY))
 
+COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-strip-extras pyproject.toml
+
 lock: ## Compile the requirements from pyproject.toml (needs uv)
-	uv pip compile --universal --generate-hashes --no-emit-index-url --no-strip-extras pyproject.toml -o requirements.txt
-	uv pip compile --universal --generate-hashes --no-emit-index-url --no-strip-extras --extra dev pyproject.toml \
-		-c requirements.txt -o requirements-dev.txt
+	$(COMPILE) -o requirements.txt
+	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) --extra azure --extra gcs --extra s3 -c requirements.txt -o requirements-clouds.txt
+	for cloud in azure gcs s3; do \
+		$(COMPILE) --extra $$cloud -c requirements.txt -c requirements-clouds.txt -o requirements-$$cloud.txt || exit 1; \
+	done
 
 clean: ## Remove everything that make made, but never data/
 	rm -rf $(VENV) .airflow include/dbt/target include/dbt/logs build *.egg-info

@@ -9,6 +9,7 @@ from healthchecks import HealthchecksNotifier
 
 from include.dbt_group import dbt_models, dbt_vars
 from include.tasks import defaults, pings
+from include.tasks.publish import publish_tasks
 from include.tasks.report import report_task
 from include.tasks.snapshot import extract as take_snapshot
 
@@ -69,4 +70,4 @@ there and updates the asset `fact_streams`.
         ),
         full_refresh="{{ params.full_refresh }}",
     )
-    extract >> models >> report_task()
+    extract >> models >> report_task() >> publish_tasks()

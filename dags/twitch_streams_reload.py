@@ -10,6 +10,7 @@ from include import settings
 from include.dbt_group import dbt_builds, dbt_models, dbt_vars
 from include.tasks import defaults, pings
 from include.tasks.docs import docs_task
+from include.tasks.publish import publish_tasks
 from include.tasks.reload import plan as plan_days
 from include.tasks.report import report_task
 
@@ -85,4 +86,4 @@ before all others.
         doc_md="All but the newest day, one dbt invocation each, oldest first. Skipped where there is one day.",
     )
     models = dbt_models({name: "{{ ti.xcom_pull('plan', key='last_day')." + name + " }}" for name in dbt_vars()})
-    plan >> earlier_days >> models >> report_task() >> docs_task()
+    plan >> earlier_days >> models >> report_task() >> [*publish_tasks(), docs_task()]

@@ -50,12 +50,11 @@ def main(*, forget_unreadable: bool = False) -> None:
     # Airflow's own command, in a process that has imported it anyway: a second one would cost seconds.
     migrate = get_parser().parse_args(["db", "migrate"])
     migrate.func(migrate)
-    Pool.create_or_update_pool(
-        settings.DUCKDB_POOL,
-        slots=1,
-        description="Whatever opens prod.duckdb: one process at a time may write it.",
-        include_deferred=False,
-    )
+    for pool, description in (
+        (settings.DUCKDB_POOL, "Whatever opens prod.duckdb: one process at a time may write it."),
+        (settings.PUBLISH_POOL, "Whatever publishes to REPORTING_URL, one after the other."),
+    ):
+        Pool.create_or_update_pool(pool, slots=1, description=description, include_deferred=False)
     environment = settings.load()
     described = connections(environment)
     for conn_id in CONNECTIONS:

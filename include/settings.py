@@ -25,6 +25,12 @@ DBT_DOCS = "dbt_docs"
 # Airflow pool of one slot for every task that opens prod.duckdb: DuckDB takes one writing process at a time.
 DUCKDB_POOL = "duckdb"
 
+# Airflow pool of one slot for publishing: whoever waits for its turn takes no worker from the others.
+PUBLISH_POOL = "publish"
+
+# What is installed for the URLs of each scheme: requirements-<cloud>.txt.
+CLOUDS = {"abfs": "azure", "abfss": "azure", "gs": "gcs", "s3": "s3"}
+
 TWITCH_API_URL = "https://api.twitch.tv/helix"
 TWITCH_AUTH_URL = "https://id.twitch.tv/oauth2/token"
 
@@ -51,6 +57,7 @@ class Settings:
     `airflow_home` and `port` are for `make run` and `make up` alone: where Airflow keeps its database and logs, and
     where its web UI listens. `admin_password` and `simulator_url` are for a server alone: of the first user, whom the
     setup makes, and where a simulated Twitch may be, which stands in for the real one while there are no credentials.
+    `reporting_url` is where the reporting Parquet is published to: `abfs://`, `gs://` or `s3://`, or an absolute path.
     """
 
     data_dir: Path
@@ -65,6 +72,7 @@ class Settings:
     port: int
     admin_password: str | None = field(repr=False)
     simulator_url: str | None
+    reporting_url: str | None
 
     def twitch_api(self) -> TwitchApi:
         """The API with its credentials.
@@ -93,7 +101,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         The settings; `data_dir` is absolute, a relative `DATA_DIR` is taken from the project's folder.
 
     Raises:
-        SettingsError: `PORT` is no port, a ping URL no URL, `START_DATE` no day, or dbt could not open `DATA_DIR`.
+        SettingsError: `PORT` is no port, a ping URL no URL, `START_DATE` no day, `REPORTING_URL` no place, or dbt could
+            not open `DATA_DIR`.
     """
     if environ is None:
         environ = _environ()
@@ -132,6 +141,47 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         port=int(port),
         admin_password=value("ADMIN_PASSWORD"),
         simulator_url=value("SIMULATOR_URL"),
+        reporting_url=checked_reporting_url(url, data_dir) if (url := value("REPORTING_URL")) else None,
+    )
+
+
+def checked_reporting_url(url: str, data_dir: Path) -> str:
+    """The URL of an object store as it is; a folder as an absolute path.
+
+    Raises:
+        SettingsError: it is neither, or the data folder itself.
+    """
+    parts = urlsplit(url)
+    if not parts.scheme or parts.scheme == "file":
+        folder = (ROOT / (parts.path if parts.scheme else url)).resolve()
+        if folder == data_dir:
+            raise SettingsError("REPORTING_URL is the data folder itself: name another one.")
+        return str(folder)
+    # The value stays out of the messages: a key may be in it by mistake.
+    if parts.scheme not in CLOUDS or not parts.netloc:
+        raise SettingsError(
+            "REPORTING_URL is no place to publish to: write abfs://container/prefix, s3://bucket/prefix, "
+            "gs://bucket/prefix, or a folder."
+        )
+    if "@" in parts.netloc or not set("#?*[=").isdisjoint(url):
+        raise SettingsError(
+            "REPORTING_URL holds one of @ # ? * [ = : it is only the container or bucket and a prefix. Credentials go "
+            "into the Airflow connection `reporting`."
+        )
+    return url.rstrip("/")
+
+
+def cloud_of(url: str) -> str | None:
+    """Which of CLOUDS an object store's URL needs; None for a folder."""
+    return CLOUDS[urlsplit(url).scheme] if "://" in url else None
+
+
+def missing_cloud(url: str) -> str:
+    """What to tell who lacks the packages for a URL's cloud."""
+    cloud = cloud_of(url)
+    return (
+        f"What {url} needs is not installed: run `make venv CLOUD={cloud}`; on a server, put CLOUD={cloud} into .env "
+        "and run `docker compose build`, then `docker compose up --detach`."
     )
 
 

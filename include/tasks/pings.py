@@ -85,6 +85,8 @@ def facts_and_seconds(context: Context) -> list[str]:
     """What the facts hold after the run, and how long it took."""
     facts = context["ti"].xcom_pull(task_ids="report") or {}
     lines = [f"facts: {facts.get('last_day_rows')} rows on {facts.get('last_day')}, {facts.get('files')} files in all"]
+    if published := context["ti"].xcom_pull(task_ids="publish"):
+        lines.append("published: {uploaded} files, {bytes} bytes; {removed} removed, {left} left".format(**published))
     start, end = context["dag_run"].start_date, context["dag_run"].end_date
     return [*lines, f"seconds: {(end - start).total_seconds():.0f}"] if start and end else lines
 

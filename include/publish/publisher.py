@@ -1,0 +1,277 @@
+"""Publishes the reporting Parquet: uploads what has changed, and only that; then says so in the manifest."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+
+from include.publish.errors import FinalPublishError, PublishError, explained
+from include.publish.manifest import NAME, Entry, Manifest
+from include.publish.target import Target, content_of
+from include.settings import DBT_MANIFEST
+
+logger = logging.getLogger(__name__)
+
+PARTITION = "file_name_date="
+# Names the data folder to those who share a place to publish to; the lock of who publishes from it.
+SOURCE = "publisher_id"
+
+WORKERS = 4
+# Files that are uploaded before the manifest is written again: a killed upload of years goes on from there.
+BATCH = 32
+# A file may be made anew while it is uploaded; one that is each time is not of this pipeline.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Local:
+    """A file here that is to be there."""
+
+    file: Path
+    path: str
+    data_set: str
+    file_name_date: str | None
+    bytes: int
+    modified_at: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run did: files and bytes uploaded, files removed, files left to the next run; files that are there now."""
+
+    uploaded: int
+    bytes: int
+    removed: int
+    left: int
+    files: int
+
+    def as_dict(self) -> dict[str, int]:
+        """The same as JSON types."""
+        return asdict(self)
+
+
+def publish(data_dir: Path, target: Target, data_sets: Iterable[str], seconds: float = inf) -> Done:
+    """Makes the target hold the data sets as `data_dir` does. May be run again at any time, to the same end.
+
+    Each file is replaced in one step; the manifest is written when its files are there; what has left goes last, when
+    no manifest names it any more.
+
+    Args:
+        data_dir: the data folder.
+        target: where to.
+        data_sets: names of the models whose Parquet is published.
+        seconds: after this long, what is not uploaded yet is left to the next run.
+
+    Raises:
+        PublishError: the target failed, or something about it is a mistake. Readers see each file as it was, or whole
+            as it is to be.
+    """
+    names = sorted(data_sets)
+    try:
+        with source_id(data_dir) as source:
+            target.prepare(names)
+            return Publisher(target, names, source).run(local_files(data_dir, names), time.monotonic() + seconds)
+    except Exception as error:
+        ours = explained(error, target.url)
+        if ours is None:
+            raise
+        raise ours from None
+
+
+class Publisher:
+    """One run."""
+
+    def __init__(self, target: Target, data_sets: list[str], source: str) -> None:
+        self.target = target
+        self.there = {path: etag for name in data_sets for path, etag in target.stored(name).items()}
+        self.data_sets, self.source = data_sets, source
+        self.known = self.read_manifest()
+        self.files: dict[str, Entry] = dict(self.known.files)
+
+    def run(self, wanted: Mapping[str, Local], until: float) -> Done:
+        """Uploads until a time (`time.monotonic`), says so, removes."""
+        self.check_loss(wanted)
+        changed = [local for local in wanted.values() if not self.is_published(local)]
+        uploaded = self.upload_all(changed, until)
+        gone = sorted((self.files.keys() | self.there.keys()) - wanted.keys())
+        for path in gone:
+            self.files.pop(path, None)
+        self.write_manifest()
+        for path in gone:
+            self.target.remove(path)
+            logger.info("%s has left, and is removed.", path)
+        done = Done(
+            uploaded=len(uploaded),
+            bytes=sum(entry.bytes for entry in uploaded),
+            removed=len(gone),
+            left=len(changed) - len(uploaded),
+            files=len(self.files),
+        )
+        logger.info("Published to %s: %s", self.target.url, done)
+        return done
+
+    def upload_all(self, changed: list[Local], until: float) -> list[Entry]:
+        """Uploads until a time (`time.monotonic`); tells each file, and in the manifest some at a time."""
+        uploaded: list[Entry] = []
+        total = megabytes(local.bytes for local in changed)
+        logger.info("To upload: %d files, %s MB.", len(changed), total)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for start in range(0, len(changed), BATCH):
+                if time.monotonic() > until:
+                    logger.warning("%d files are left to the next run: time is up.", len(changed) - start)
+                    break
+                for entry in pool.map(self.upload, changed[start : start + BATCH]):
+                    self.files[entry.path] = entry
+                    uploaded.append(entry)
+                    sent = megabytes(entry.bytes for entry in uploaded)
+                    logger.info("%s (%d of %d, %s of %s MB)", entry.path, len(uploaded), len(changed), sent, total)
+                self.write_manifest()
+        return uploaded
+
+    def read_manifest(self) -> Manifest:
+        """What is published; in a new place nothing, and a manifest that says that it is ours.
+
+        Raises:
+            FinalPublishError: the place belongs to somebody else.
+        """
+        content = self.target.read(NAME)
+        if content is not None:
+            known = Manifest.from_json(content, self.target.url)
+            if known.source != self.source:
+                raise FinalPublishError(
+                    f"{self.target.url} is published from another data folder ({known.source}); this one is "
+                    f"{self.source}. Set another REPORTING_URL. If this folder is to take the other one's place, write "
+                    f"{known.source} into its file {SOURCE}. Nothing was changed."
+                )
+            return known
+        if self.there:
+            raise FinalPublishError(
+                f"{self.target.url} has no {NAME}, and yet {len(self.there)} files where the data sets are to be, such "
+                f"as {min(self.there)}: they are not of this pipeline. Move them away, or set another REPORTING_URL. "
+                "Nothing was changed."
+            )
+        new = Manifest(self.source, {})
+        self.target.write(new.as_json(datetime.now(UTC)), NAME)
+        return new
+
+    def write_manifest(self) -> None:
+        """Says what is there, if that is news."""
+        if self.files != self.known.files:
+            self.known = Manifest(self.source, dict(self.files))
+            self.target.write(self.known.as_json(datetime.now(UTC)), NAME)
+
+    def check_loss(self, wanted: Mapping[str, Local]) -> None:
+        """Raises FinalPublishError if all of a data set has left: it is much more likely that a disk has."""
+        for name in self.data_sets:
+            published = sum(entry.data_set == name for entry in self.files.values())
+            if published and not any(local.data_set == name for local in wanted.values()):
+                raise FinalPublishError(
+                    f"Nothing of {name} is in the data folder, and {published} files of it are published. Is the disk "
+                    f"mounted, is DATA_DIR right? If it is to go, empty {self.target.url}, {NAME} included: the next "
+                    "run publishes all of the rest anew. Nothing was changed."
+                )
+
+    def is_published(self, local: Local) -> bool:
+        """Whether the target holds the file as it is here: by content, which is only read where a file is newer.
+
+        What somebody else has changed or removed there shows in the object's state.
+        """
+        entry = self.files.get(local.path)
+        if entry is None or entry.bytes != local.bytes or self.there.get(local.path) != entry.etag:
+            return False
+        if entry.modified_at == local.modified_at:
+            return True
+        with local.file.open("rb") as file:
+            if content_of(file).sha256 != entry.sha256:
+                return False
+        self.files[local.path] = replace(entry, modified_at=local.modified_at)
+        return True
+
+    def upload(self, local: Local) -> Entry:
+        """Puts a file in its place and makes sure that it is there."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with local.file.open("rb") as file:
+                    content = content_of(file)
+                self.target.put(local.file, local.path)
+                etag = self.target.check(local.path, content)
+            except (PublishError, FileNotFoundError):
+                if not local.file.exists():
+                    raise PublishError(f"{local.file} went away while it was published; the next run knows.") from None
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                break
+        return Entry(
+            path=local.path,
+            data_set=local.data_set,
+            file_name_date=local.file_name_date,
+            bytes=content.bytes,
+            sha256=content.sha256,
+            modified_at=local.modified_at,
+            etag=etag,
+        )
+
+
+@contextmanager
+def source_id(data_dir: Path) -> Iterator[str]:
+    """The name of the data folder, made where it has none; whoever has it is the only one who publishes from there."""
+    with (data_dir / SOURCE).open("a+") as file:
+        # Where the file system has no locks, Airflow's pool is left, which keeps its own runs apart.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        name = file.read().strip()
+        if not name:
+            name = secrets.token_hex(8)
+            file.write(f"{name}\n")
+            file.flush()
+        yield name
+
+
+def local_files(data_dir: Path, data_sets: Iterable[str]) -> dict[str, Local]:
+    """The files of the data sets by path: dimensions first, so that facts find their names; then day by day."""
+    found = []
+    for name in data_sets:
+        place = data_dir / f"{name}.parquet"
+        files = [place] if place.is_file() else sorted(place.glob(f"{PARTITION}*/*.parquet"))
+        for file in files:
+            try:
+                status = file.stat()
+            except FileNotFoundError:
+                continue  # removed a moment ago
+            day = None if file == place else file.parent.name.removeprefix(PARTITION)
+            path = file.relative_to(data_dir).as_posix()
+            found.append(Local(file, path, name, day, status.st_size, time_of(status)))
+    return {local.path: local for local in sorted(found, key=lambda local: (local.file_name_date or "", local.path))}
+
+
+def time_of(status: os.stat_result) -> str:
+    """When the file was written, to the microsecond: as a number, half of them would be lost."""
+    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+
+
+def reporting_data_sets() -> list[str]:
+    """The models that are Parquet for readers, as dbt's manifest knows them."""
+    nodes = json.loads(DBT_MANIFEST.read_bytes())["nodes"].values()
+    return [
+        node["alias"]
+        for node in nodes
+        if node["resource_type"] == "model" and node["config"]["materialized"] in {"partitioned_parquet", "dimension"}
+    ]
+
+
+def megabytes(sizes: Iterable[int]) -> str:
+    return f"{sum(sizes) / 1e6:.1f}"

@@ -1,0 +1,71 @@
+"""The object stores of this project's URLs, with the credentials of an Airflow connection."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow.sdk import BaseHook, ObjectStoragePath
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+
+from include import settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+    from fsspec import AbstractFileSystem
+
+logger = logging.getLogger(__name__)
+
+# Airflow's types of connection for each cloud.
+TYPES = {"azure": ["wasb", "adls", "azure_data_lake"], "gcs": ["google_cloud_platform"], "s3": ["aws"]}
+# What Airflow does not know to be secret, and leaves in the log.
+SECRET_EXTRAS = ("connection_string", "account_key", "sas_token", "aws_session_token")
+
+
+def file_system(url: str, conn_id: str) -> AbstractFileSystem:
+    """The file system that a URL lies on.
+
+    Args:
+        url: `abfs://...`, `s3://...`, `gs://...`, or a folder.
+        conn_id: of the connection with the credentials. Without such a connection, the cloud's library looks for the
+            machine's own identity; a folder needs none.
+
+    Raises:
+        AirflowFailException: the connection is of another kind, or that cloud's part is not installed.
+    """
+    cloud = settings.cloud_of(url)
+    connection = find_connection(conn_id) if cloud else None
+    if cloud and connection:
+        if connection.conn_type not in TYPES[cloud]:
+            raise AirflowFailException(
+                f"The Airflow connection `{conn_id}` is of type {connection.conn_type}; {url} needs {TYPES[cloud][0]}."
+            )
+        for name in SECRET_EXTRAS:
+            mask_secret(connection.extra_dejson.get(name))
+    elif cloud:
+        logger.info("No Airflow connection `%s`: asking as this machine's own identity, if it has one.", conn_id)
+    try:
+        return ObjectStoragePath(
+            url, protocol=urlsplit(url).scheme or "file", conn_id=conn_id if connection else None
+        ).fs
+    except (ValueError, ImportError) as error:
+        if cloud and not is_installed(url):
+            raise AirflowFailException(settings.missing_cloud(url)) from None
+        raise AirflowFailException(f"The Airflow connection `{conn_id}` does not do for {url}: {error}") from None
+
+
+def find_connection(conn_id: str) -> Connection | None:
+    """The connection, if there is one."""
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return None
+
+
+def is_installed(url: str) -> bool:
+    """Whether Airflow has the provider for the URL's scheme."""
+    from airflow.sdk.io import has_fs
+
+    return has_fs(urlsplit(url).scheme)

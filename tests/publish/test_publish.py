@@ -1,0 +1,296 @@
+"""Publishing to a folder: what is uploaded, what is not, and what is refused. (tests/cloud has the same for clouds.)"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from reporting import BY_DAY, DATA_SETS, DIMENSION, Reporting, three_days
+
+from include.publish.errors import FinalPublishError, PublishError
+from include.publish.publisher import Done, publish, reporting_data_sets
+from include.publish.target import Target
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Reporting:
+    return three_days(tmp_path / "data")
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def target(there: Path) -> Target:
+    return Target(LocalFileSystem(), str(there), str(there))
+
+
+def published(there: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(there)): path.read_bytes() for path in there.rglob("*.parquet") if path.is_file()}
+
+
+def manifest(there: Path) -> dict[str, dict[str, object]]:
+    return {file["path"]: file for file in json.loads((there / "manifest.json").read_bytes())["files"]}
+
+
+def test_what_is_here_is_there_and_in_the_manifest(here: Reporting, there: Path, target: Target) -> None:
+    done = publish(here.data_dir, target, DATA_SETS)
+    contents = here.contents()
+    assert done == Done(uploaded=7, bytes=sum(map(len, contents.values())), removed=0, left=0, files=7)
+    assert published(there) == contents
+    listed = manifest(there)
+    assert listed.keys() == contents.keys()
+    for path, content in contents.items():
+        assert listed[path]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert listed[path]["bytes"] == len(content)
+    assert listed["fact_streams.parquet/file_name_date=2025-08-02/data.parquet"]["file_name_date"] == "2025-08-02"
+    assert listed["dim_games.parquet"]["data_set"] == "dim_games"
+    assert listed["dim_games.parquet"]["file_name_date"] is None
+    assert sorted(path.name for path in there.iterdir() if path.name != ".publishing") == [
+        "agg_platform_hourly.parquet",
+        "dim_games.parquet",
+        "fact_streams.parquet",
+        "manifest.json",
+    ]
+
+
+def states(there: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in there.rglob("*") if path.is_file()}
+
+
+def test_a_second_run_writes_nothing(here: Reporting, there: Path, target: Target) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    before = states(there)
+    assert publish(here.data_dir, target, DATA_SETS) == Done(uploaded=0, bytes=0, removed=0, left=0, files=7)
+    assert states(there) == before
+
+
+def test_a_changed_day_and_a_new_one_are_uploaded_and_nothing_else(
+    here: Reporting, there: Path, target: Target
+) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    before = states(there)
+    here.write_day(1, seed=7)
+    here.write_day(3, seed=8)
+    assert publish(here.data_dir, target, DATA_SETS).uploaded == 4
+    assert published(there) == here.contents()
+    changed = {path for path, state in states(there).items() if before.get(path) != state}
+    assert {Path(path).parent.name for path in changed} == {
+        "file_name_date=2025-08-02",
+        "file_name_date=2025-08-04",
+        "there",
+    }
+
+
+def test_content_counts_and_not_its_time(here: Reporting, there: Path, target: Target) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    before = published(there)
+    here.write_day(1, seed=1)  # the same rows, written anew
+    assert publish(here.data_dir, target, DATA_SETS).uploaded == 0
+    assert published(there) == before
+    # Noted once, not read again each time.
+    modified = here.data_dir / "fact_streams.parquet/file_name_date=2025-08-02/data.parquet"
+    written = manifest(there)["fact_streams.parquet/file_name_date=2025-08-02/data.parquet"]["modified_at"]
+    assert str(written).endswith(f".{modified.stat().st_mtime_ns // 1000 % 10**6:06d}Z")
+
+
+def test_a_day_that_has_left_leaves(here: Reporting, there: Path, target: Target) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    here.remove_day(0)
+    assert publish(here.data_dir, target, DATA_SETS).removed == 2
+    assert published(there) == here.contents()
+    assert manifest(there).keys() == here.contents().keys()
+    assert not (there / "fact_streams.parquet" / "file_name_date=2025-08-01").exists()
+
+
+def test_a_data_set_that_is_no_model_any_more_leaves(here: Reporting, there: Path, target: Target) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    publish(here.data_dir, target, [BY_DAY, DIMENSION])
+    assert {path.split(".")[0] for path in published(there)} == {BY_DAY, DIMENSION}
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda file: file.unlink(),
+        lambda file: file.write_bytes(b"torn"),
+        lambda file: file.with_name("part-0.parquet").write_bytes(file.read_bytes()),
+    ],
+    ids=["lost", "torn", "doubled"],
+)
+def test_what_somebody_else_did_there_is_put_right(
+    harm: Callable[[Path], object], here: Reporting, there: Path, target: Target
+) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    harm(there / "fact_streams.parquet" / "file_name_date=2025-08-02" / "data.parquet")
+    publish(here.data_dir, target, DATA_SETS)
+    assert published(there) == here.contents()
+
+
+def test_other_files_of_the_place_are_left_alone(here: Reporting, there: Path, target: Target) -> None:
+    other = there / "reports" / "mine.parquet"
+    other.parent.mkdir()
+    other.write_bytes(b"mine")
+    publish(here.data_dir, target, DATA_SETS)
+    publish(here.data_dir, target, DATA_SETS)
+    assert other.read_bytes() == b"mine"
+
+
+def test_an_empty_data_folder_is_taken_for_a_mistake(here: Reporting, there: Path, target: Target) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    before = states(there)
+    for number in range(3):
+        here.remove_day(number)
+    with pytest.raises(FinalPublishError, match=r"Nothing of agg_platform_hourly .* 3 files .* Is the disk mounted"):
+        publish(here.data_dir, target, DATA_SETS)
+    assert states(there) == before
+
+
+def test_a_place_that_another_data_folder_publishes_to_is_not_touched(
+    here: Reporting, there: Path, target: Target, tmp_path: Path
+) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    before = states(there)
+    another = three_days(tmp_path / "another")
+    another.write_day(5, seed=5)
+    with pytest.raises(FinalPublishError, match="published from another data folder") as refused:
+        publish(another.data_dir, target, DATA_SETS)
+    assert states(there) == before
+    # The remedy that it names.
+    name = (here.data_dir / "publisher_id").read_text().strip()
+    assert name in str(refused.value)
+    (another.data_dir / "publisher_id").write_text(name)
+    publish(another.data_dir, target, DATA_SETS)
+    assert published(there) == another.contents()
+
+
+def test_files_of_somebody_else_where_the_data_sets_go_are_not_touched(
+    here: Reporting, there: Path, target: Target
+) -> None:
+    strange = there / "fact_streams.parquet" / "part.parquet"
+    strange.parent.mkdir()
+    strange.write_bytes(b"mine")
+    with pytest.raises(FinalPublishError, match="they are not of this pipeline"):
+        publish(here.data_dir, target, DATA_SETS)
+    assert [path.name for path in there.rglob("*") if path.is_file()] == ["part.parquet"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": 2}', b'{"version": 1, "source": "a"}'])
+def test_a_manifest_that_cannot_be_read_stops_all(content: bytes, here: Reporting, there: Path, target: Target) -> None:
+    (there / "manifest.json").write_bytes(content)
+    with pytest.raises(FinalPublishError, match="is no manifest that this version can read"):
+        publish(here.data_dir, target, DATA_SETS)
+    assert [path.name for path in there.iterdir()] == ["manifest.json"]
+
+
+def test_a_missing_folder_is_not_made(here: Reporting, tmp_path: Path) -> None:
+    target = Target(LocalFileSystem(), str(tmp_path / "disk"), "the disk")
+    with pytest.raises(FinalPublishError, match=r"the disk does not exist .* Create the container, bucket or folder"):
+        publish(here.data_dir, target, DATA_SETS)
+    assert not (tmp_path / "disk").exists()
+
+
+def test_when_time_is_up_the_next_run_goes_on(here: Reporting, there: Path, target: Target) -> None:
+    for number in range(3, 20):
+        here.write_day(number, seed=number)
+    done = publish(here.data_dir, target, DATA_SETS, seconds=0)
+    assert (done.uploaded, done.left) == (0, 41)
+    assert manifest(there) == {}
+    # One lot, and then it is late.
+    ticks = iter([0.0, 1.0, 3.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("include.publish.publisher.time.monotonic", lambda: next(ticks))
+        done = publish(here.data_dir, target, DATA_SETS, seconds=2)
+    assert (done.uploaded, done.left) == (32, 9)
+    assert manifest(there).keys() == published(there).keys()
+    assert publish(here.data_dir, target, DATA_SETS).uploaded == 9
+    assert published(there) == here.contents()
+
+
+def test_a_file_that_is_made_anew_while_it_is_uploaded_is_uploaded_whole(
+    here: Reporting, there: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, changes = target.put, iter([11])
+
+    def put_after_a_change(file: Path, path: str) -> None:
+        if path.startswith("fact_streams.parquet/file_name_date=2025-08-02"):
+            for seed in changes:
+                here.write_day(1, seed=seed)
+        put(file, path)
+
+    monkeypatch.setattr(target, "put", put_after_a_change)
+    publish(here.data_dir, target, DATA_SETS)
+    listed = manifest(there)["fact_streams.parquet/file_name_date=2025-08-02/data.parquet"]
+    content = published(there)["fact_streams.parquet/file_name_date=2025-08-02/data.parquet"]
+    assert listed["sha256"] == hashlib.sha256(content).hexdigest()
+    publish(here.data_dir, target, DATA_SETS)
+    assert published(there) == here.contents()
+
+
+def test_what_does_not_arrive_whole_is_told_and_not_in_the_manifest(
+    here: Reporting, there: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = target.put
+
+    def put_torn(file: Path, path: str) -> None:
+        put(file, path)
+        if path == "dim_games.parquet":
+            (there / path).write_bytes((there / path).read_bytes()[:-1] + b"\0")
+
+    monkeypatch.setattr(target, "put", put_torn)
+    with pytest.raises(PublishError, match=r"dim_games.parquet does not hold what was uploaded"):
+        publish(here.data_dir, target, DATA_SETS)
+    assert manifest(there) == {}
+    monkeypatch.setattr(target, "put", put)
+    publish(here.data_dir, target, DATA_SETS)
+    assert published(there) == here.contents()
+
+
+def test_two_at_once_wait_for_each_other(here: Reporting, there: Path, target: Target) -> None:
+    results: list[Done] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(publish(here.data_dir, target, DATA_SETS))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done.uploaded for done in results) == [0, 0, 0, 7]
+    assert published(there) == here.contents()
+
+
+def test_a_full_disk_there_leaves_the_old_files(here: Reporting, there: Path, target: Target) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    before = published(there)
+    here.write_day(1, seed=9)
+    os.chmod(there / "fact_streams.parquet" / "file_name_date=2025-08-02", 0o500)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("include.publish.target.shutil.copyfile", refuse)
+        with pytest.raises(PublishError, match="No space left on device"):
+            publish(here.data_dir, target, DATA_SETS)
+    assert published(there) == before
+
+
+def test_the_data_sets_are_the_models_for_readers() -> None:
+    assert sorted(reporting_data_sets()) == [
+        "agg_game_viewership",
+        "agg_platform_hourly",
+        "agg_user_viewership",
+        "dim_games",
+        "dim_users",
+        "fact_streams",
+    ]
