@@ -58,6 +58,7 @@ class Settings:
     where its web UI listens. `admin_password` and `simulator_url` are for a server alone: of the first user, whom the
     setup makes, and where a simulated Twitch may be, which stands in for the real one while there are no credentials.
     `reporting_url` is where the reporting Parquet is published to: `abfs://`, `gs://` or `s3://`, or an absolute path.
+    `raw_url` is where raw files are if not in `data_dir`: `abfs://`, `gs://` or `s3://`.
     """
 
     data_dir: Path
@@ -73,6 +74,7 @@ class Settings:
     admin_password: str | None = field(repr=False)
     simulator_url: str | None
     reporting_url: str | None
+    raw_url: str | None
 
     def twitch_api(self) -> TwitchApi:
         """The API with its credentials.
@@ -101,8 +103,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         The settings; `data_dir` is absolute, a relative `DATA_DIR` is taken from the project's folder.
 
     Raises:
-        SettingsError: `PORT` is no port, a ping URL no URL, `START_DATE` no day, `REPORTING_URL` no place, or dbt could
-            not open `DATA_DIR`.
+        SettingsError: `PORT` is no port, a ping URL no URL, `START_DATE` no day, `REPORTING_URL` or `RAW_URL` no
+            place, or dbt could not open `DATA_DIR`.
     """
     if environ is None:
         environ = _environ()
@@ -128,6 +130,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     port = value("PORT") or "8080"
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise SettingsError(f"PORT={port} is not a port: write a number from 1 to 65535.")
+    reporting_url, raw_url = value("REPORTING_URL"), value("RAW_URL")
     return Settings(
         data_dir=data_dir,
         client_id=value("CLIENT_ID"),
@@ -141,32 +144,44 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         port=int(port),
         admin_password=value("ADMIN_PASSWORD"),
         simulator_url=value("SIMULATOR_URL"),
-        reporting_url=checked_reporting_url(url, data_dir) if (url := value("REPORTING_URL")) else None,
+        reporting_url=reporting_url
+        and (checked_folder(reporting_url, data_dir) or checked_object_store("REPORTING_URL", reporting_url)),
+        raw_url=raw_url and checked_object_store("RAW_URL", raw_url),
     )
 
 
-def checked_reporting_url(url: str, data_dir: Path) -> str:
-    """The URL of an object store as it is; a folder as an absolute path.
+def checked_folder(url: str, data_dir: Path) -> str | None:
+    """The absolute path if `REPORTING_URL` is a folder; else None.
 
     Raises:
-        SettingsError: it is neither, or the data folder itself.
+        SettingsError: it is the data folder itself.
     """
     parts = urlsplit(url)
-    if not parts.scheme or parts.scheme == "file":
-        folder = (ROOT / (parts.path if parts.scheme else url)).resolve()
-        if folder == data_dir:
-            raise SettingsError("REPORTING_URL is the data folder itself: name another one.")
-        return str(folder)
+    if parts.scheme not in {"", "file"}:
+        return None
+    folder = (ROOT / (parts.path if parts.scheme else url)).resolve()
+    if folder == data_dir:
+        raise SettingsError("REPORTING_URL is the data folder itself: name another one.")
+    return str(folder)
+
+
+def checked_object_store(name: str, url: str) -> str:
+    """The URL of a container or bucket, with a prefix or without.
+
+    Raises:
+        SettingsError: it is none, or says more than that.
+    """
+    parts = urlsplit(url)
     # The value stays out of the messages: a key may be in it by mistake.
     if parts.scheme not in CLOUDS or not parts.netloc:
         raise SettingsError(
-            "REPORTING_URL is no place to publish to: write abfs://container/prefix, s3://bucket/prefix, "
-            "gs://bucket/prefix, or a folder."
+            f"{name} is no place of an object store: write abfs://container/prefix, s3://bucket/prefix or "
+            "gs://bucket/prefix."
         )
     if "@" in parts.netloc or not set("#?*[=").isdisjoint(url):
         raise SettingsError(
-            "REPORTING_URL holds one of @ # ? * [ = : it is only the container or bucket and a prefix. Credentials go "
-            "into the Airflow connection `reporting`."
+            f"{name} holds one of @ # ? * [ = where a container or bucket and a prefix belong. Credentials go into "
+            "an Airflow connection."
         )
     return url.rstrip("/")
 

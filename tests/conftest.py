@@ -43,6 +43,7 @@ for _name in (
     "START_DATE",
     "DATA_DIR",
     "DUCKDB_MEMORY_LIMIT",
+    "RAW_URL",
     "REPORTING_URL",
 ):
     os.environ[_name] = ""

@@ -29,11 +29,32 @@ def test_values_are_typed_and_blank_ones_are_unset() -> None:
         ("PORT", "70000", "PORT=70000 is not a port"),
         ("DATA_DIR", "/data#1", "DATA_DIR=/data#1 holds one of # "),
         ("DATA_DIR", "/mnt/user_id=5", "DATA_DIR=/mnt/user_id=5 holds one of # "),
+        ("REPORTING_URL", "data", "REPORTING_URL is the data folder itself"),
+        ("REPORTING_URL", "https://account.blob.core.windows.net/c", "REPORTING_URL is no place of an object store"),
+        ("REPORTING_URL", "s3:///prefix", "REPORTING_URL is no place of an object store"),
+        ("REPORTING_URL", "s3://key:secret@bucket/prefix", "REPORTING_URL holds one of @"),
+        ("REPORTING_URL", "abfs://c/p?sv=2024&sig=secret", "REPORTING_URL holds one of @"),
+        ("RAW_URL", "/a/folder", "RAW_URL is no place of an object store"),
+        ("RAW_URL", "gs://bucket/day=1", "RAW_URL holds one of @"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str, message: str) -> None:
-    with pytest.raises(settings.SettingsError, match=message):
+    with pytest.raises(settings.SettingsError, match=message) as refused:
         settings.load({name: value})
+    assert "secret" not in str(refused.value)
+
+
+def test_where_to_publish_is_an_object_store_or_a_folder() -> None:
+    for given, taken in (
+        ("abfs://container/prefix/", "abfs://container/prefix"),
+        ("s3://bucket", "s3://bucket"),
+        ("/mnt/reports", "/mnt/reports"),
+        ("file:///mnt/reports", "/mnt/reports"),
+        ("reports", str(settings.ROOT / "reports")),
+    ):
+        assert settings.load({"REPORTING_URL": given}).reporting_url == taken
+    assert settings.load({"RAW_URL": "gs://bucket/raw"}).raw_url == "gs://bucket/raw"
+    assert (settings.load({}).reporting_url, settings.load({}).raw_url) == (None, None)
 
 
 def test_missing_credentials_are_named() -> None:

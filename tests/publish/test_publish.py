@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -273,7 +272,6 @@ def test_a_full_disk_there_leaves_the_old_files(here: Reporting, there: Path, ta
     publish(here.data_dir, target, DATA_SETS)
     before = published(there)
     here.write_day(1, seed=9)
-    os.chmod(there / "fact_streams.parquet" / "file_name_date=2025-08-02", 0o500)
 
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")

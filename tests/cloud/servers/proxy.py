@@ -26,7 +26,6 @@ class Proxy:
         self.cuts = 0
         """How many connections have been cut since the last change."""
         self._most: int | None = None
-        self._refusing = False
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
@@ -39,19 +38,15 @@ class Proxy:
     def refuse(self) -> None:
         """From now on, nobody listens; open connections are reset."""
         self._change(refusing=True)
-        self._reset(*self._open)
+        with self._lock:
+            self._reset(*self._open)
 
     def heal(self) -> None:
         """From now on, all goes through."""
         self._change()
 
-    def close(self) -> None:
-        """Stops listening, for good."""
-        self.refuse()
-
     def _change(self, most: int | None = None, *, refusing: bool = False) -> None:
-        with self._lock:
-            self.cuts, self._most, self._refusing = 0, most, refusing
+        self.cuts, self._most = 0, most
         if refusing:
             self._deafen()
         elif self._listener is None:
@@ -78,49 +73,47 @@ class Proxy:
             try:
                 server = socket.create_connection(("127.0.0.1", self.server_port))
             except OSError:
-                self._reset(client)
+                self._reset(client)  # the server is down: so it looks to the client
                 continue
             for one in (client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open |= {client, server}
-            threading.Thread(target=self._upload, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._download, args=(server, client), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
 
-    def _upload(self, client: socket.socket, server: socket.socket) -> None:
-        """Passes on what the client sends, as far as it may."""
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        """One connection, to its end on both sides."""
+        answers = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
+        answers.start()
+        if self._pass_on(client, server, limited=True):
+            answers.join()
+            for one in (client, server):
+                one.close()
+        else:
+            self._reset(client, server)
+        with self._lock:
+            self._open -= {client, server}
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, *, limited: bool = False) -> bool:
+        """Passes on what comes, until nothing more does; False if the limit came first."""
         sent = 0
         with suppress(OSError):
-            while chunk := client.recv(CHUNK):
-                most = self._most
-                if self._refusing or (most is not None and sent + len(chunk) > most):
-                    server.sendall(chunk[: max(0, (most or 0) - sent)])
-                    with self._lock:
-                        self.cuts += 1
-                    self._reset(client, server)
-                    return
-                server.sendall(chunk)
+            while chunk := source.recv(CHUNK):
+                most = self._most if limited else None
+                if most is not None and sent + len(chunk) > most:
+                    self.cuts += 1
+                    sink.sendall(chunk[: max(0, most - sent)])
+                    return False
+                sink.sendall(chunk)
                 sent += len(chunk)
-        self._end(server)
-
-    def _download(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
-            while chunk := server.recv(CHUNK):
-                client.sendall(chunk)
-        self._end(client)
-        # The server has said its last; without this, a client that keeps its connection would never learn it.
-        self._end(server)
-
-    def _end(self, one: socket.socket) -> None:
-        """Tells the other side that nothing more comes, and forgets a connection that both sides have ended."""
-        with suppress(OSError):
-            one.shutdown(socket.SHUT_WR)
+            sink.shutdown(socket.SHUT_WR)
+        return True
 
     def _reset(self, *sockets: socket.socket) -> None:
         for one in sockets:
             with suppress(OSError):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                # Wakes the thread that waits for it; closing alone does not.
                 one.shutdown(socket.SHUT_RD)
             one.close()
-            with self._lock:
-                self._open.discard(one)
