@@ -12,6 +12,11 @@ COPY --chown=airflow:0 requirements.txt ./
 RUN python -m venv "${VIRTUAL_ENV}" \
     && pip install --no-cache-dir --require-hashes --no-deps -r requirements.txt
 
+# One cloud's object storage, for whoever publishes to it: docker compose build with CLOUD=azure, gcs or s3 in .env.
+ARG CLOUD=
+COPY --chown=airflow:0 requirements-azure.txt requirements-gcs.txt requirements-s3.txt ./
+RUN if [ -n "${CLOUD:-}" ]; then pip install --no-cache-dir --require-hashes --no-deps -r "requirements-${CLOUD}.txt"; fi
+
 COPY --chown=airflow:0 pyproject.toml README.md LICENSE airflow.cfg ./
 COPY --chown=airflow:0 include include
 COPY --chown=airflow:0 dags dags

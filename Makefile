@@ -10,7 +10,7 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test faults backfill-check image-check server-check soak lint audit format bench lock clean
+.PHONY: help venv run up reload manifest test faults backfill-check cloud-check image-check server-check soak lint audit format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
 	@echo "Adding what $< names ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
+
+# What was added for a cloud is kept up with the rest.
+run up reload: $(wildcard $(VENV)/.installed-azure $(VENV)/.installed-gcs $(VENV)/.installed-s3)
 
 manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
 
@@ -60,6 +63,10 @@ image-check: $(VENV)/.installed-dev ## The Dockerfile's steps in a clean environ
 
 server-check: $(VENV)/.installed-dev $(MANIFEST) ## docker-compose.yaml's services, run without Docker: login, runs, reloads, restarts
 	@SERVER=1 $(BIN)/python -m pytest -n 0 tests/server
+
+cloud-check: $(VENV)/.installed-dev $(VENV)/.installed-clouds $(MANIFEST) ## Publishing to, and raw in, servers of Azure's, Google's and Amazon's object storage
+	@tests/cloud/install $(PYTHON)
+	@CLOUDS=1 $(BIN)/python -m pytest -n 0 tests/cloud tests/powerbi
 
 soak: $(VENV)/.installed-dev $(MANIFEST) ## A week of hourly runs through Airflow, with faults (SOAK_RUNS=168)
 	@$(BIN)/python tests/soak/soak.py

@@ -45,11 +45,16 @@ def running(
             stderr=output,
             start_new_session=True,
         )
+    # Ends the server as well where this process is killed: it then ends the pipe that the shell reads.
+    watch = ["sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "sh", str(process.pid)]
+    watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_until_it_listens(process, port, log)
         yield process
     finally:
         stop(process)
+        watcher.kill()
+        watcher.communicate()
 
 
 def wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

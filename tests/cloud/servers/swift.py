@@ -1,6 +1,6 @@
 """OpenStack Swift with its S3 API: checks signatures, and keeps objects as a store of many machines does.
 
-What it lacks of S3: policies and roles (the key may do everything), TLS, conditional writes, and S3's speed. It lists
+What it lacks of S3: policies and roles (the key may do everything), TLS, and S3's speed. It lists
 consistently only because the object server waits for the container server, below; S3 promises it. Where an object
 that was uploaded in parts is overwritten, its parts stay behind in the bucket `<bucket>+segments`, which no listing of
 the bucket shows.
@@ -57,7 +57,7 @@ container_update_timeout = 60
 """
 PROXY = """\
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache listing_formats s3api tempauth copy slo dlo symlink proxy-server
+pipeline = catch_errors gatekeeper healthcheck listing_formats s3api tempauth copy slo dlo symlink proxy-server
 
 [app:proxy-server]
 use = egg:swift#proxy
@@ -86,14 +86,14 @@ def configure(installed: Path, folder: Path, ports: dict[str, int], secret: str)
         if name == "proxy":
             user = KEY_ID.replace(":", "_")
             text = PROXY.format(region=REGION, user_of_account=user, secret=secret)
-            text += "\n[filter:cache]\nuse = egg:swift#memcache\nmemcache_servers = \n"
             text += "".join(f"\n[filter:{one}]\nuse = egg:swift#{one}\n" for one in PLAIN_FILTERS)
         else:
             text = BACKEND.format(name=name)
         (folder / f"{name}.conf").write_text(f"{default}\n{text}")
     rings = [str(ports[name]) for name in BACKENDS]
-    python = installed / BIN / "python"
-    subprocess.run([python, Path(__file__).with_name("rings.py"), folder, *rings], check=True, capture_output=True)
+    # -P: else this very file would stand before the package of its name.
+    python = [installed / BIN / "python", "-P"]
+    subprocess.run([*python, Path(__file__).with_name("rings.py"), folder, *rings], check=True, capture_output=True)
 
 
 @contextmanager
