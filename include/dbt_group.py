@@ -16,6 +16,7 @@ from cosmos.operators.local import DbtBuildLocalOperator
 
 from include import settings
 from include.settings import DBT_MANIFEST, DBT_PROJECT, DUCKDB_POOL
+from include.tasks.object_storage import hand_over_raw
 
 PROFILE = ProfileConfig(
     profile_name="twitch_bi", target_name="prod", profiles_yml_filepath=DBT_PROJECT / "profiles.yml"
@@ -91,7 +92,7 @@ def dbt_models(about: Mapping[str, str], group_id: str = "dbt", **operator_args:
             normalize_task_id=lambda node: node.resource_name,
             normalize_task_display_name=lambda node: node.resource_name,
         ),
-        operator_args={**OPERATOR_ARGS, **operator_args},
+        operator_args={**OPERATOR_ARGS, "pre_execute": hand_over_raw, **operator_args},
     )
     document_tasks(group)
     return group
@@ -107,6 +108,7 @@ def dbt_builds(task_id: str, abouts: XComArg, **operator_args: Any) -> Any:
         install_deps=False,
         # What dbt has parsed is kept for the next one.
         cache_dir=Path(cosmos_settings.cache_dir) / task_id,
+        pre_execute=hand_over_raw,
         map_index_template="{{ task.env['TWITCH_BI_RELOAD_START'][:16] }}",
         **OPERATOR_ARGS,
         **operator_args,

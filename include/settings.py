@@ -208,6 +208,16 @@ def duckdb_memory_limit(environ: Mapping[str, str] | None = None) -> str:
     return ((_environ() if environ is None else environ).get("DUCKDB_MEMORY_LIMIT") or "").strip() or "450MB"
 
 
+def raw_url(environ: Mapping[str, str] | None = None) -> str | None:
+    """`Settings.raw_url`; apart from `load` for the same reason.
+
+    Raises:
+        SettingsError: `RAW_URL` is no place.
+    """
+    url = ((_environ() if environ is None else environ).get("RAW_URL") or "").strip()
+    return checked_object_store("RAW_URL", url) if url else None
+
+
 def airflow_database() -> str | None:
     """The URL of Airflow's own database, without its password, for the one task that cleans it up."""
     return os.environ.get("AIRFLOW_DATABASE_URL")

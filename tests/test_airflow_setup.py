@@ -81,11 +81,13 @@ def test_without_a_variable_there_is_no_connection() -> None:
     assert airflow_setup.connections(settings.load({})) == {}
 
 
-def test_the_pool_has_one_slot_whatever_it_had() -> None:
-    Pool.create_or_update_pool(settings.DUCKDB_POOL, slots=9, description="", include_deferred=False)
+def test_the_pools_have_one_slot_whatever_they_had() -> None:
+    for name in (settings.DUCKDB_POOL, settings.PUBLISH_POOL):
+        Pool.create_or_update_pool(name, slots=9, description="", include_deferred=False)
     airflow_setup.main()
     with create_session() as session:
-        assert session.query(Pool).filter_by(pool=settings.DUCKDB_POOL).one().slots == 1
+        for name in (settings.DUCKDB_POOL, settings.PUBLISH_POOL):
+            assert session.query(Pool).filter_by(pool=name).one().slots == 1
 
 
 def test_half_of_the_credentials_is_a_mistake_and_not_the_simulator() -> None:

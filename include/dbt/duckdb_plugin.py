@@ -20,8 +20,9 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.exceptions import DbtRuntimeError
 
 from include.database import DatabaseBusyError, connect, memory_limit
+from include.dbt.raw_reader import RawReader
 from include.files import sync
-from include.settings import RAW_DATASET, duckdb_memory_limit
+from include.settings import RAW_DATASET, SettingsError, duckdb_memory_limit, raw_url
 
 logger = AdapterLogger("DuckDB")
 
@@ -38,6 +39,11 @@ class Plugin(BasePlugin):
         except ValueError as error:
             raise DbtRuntimeError(f"DUCKDB_MEMORY_LIMIT: {error}") from None
         try:
+            url = raw_url()
+        except SettingsError as error:
+            raise DbtRuntimeError(str(error)) from None
+        self.raw_reader = RawReader(url) if url else None
+        try:
             # Kept open until dbt has opened it, too, so that no other process gets in between.
             self.first = connect(database, config=config, tell=logger.warning)
         except DatabaseBusyError as error:
@@ -48,14 +54,16 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Registers the file operations, declared with side effects so that no call is folded away."""
         self.first.close()
+        if self.raw_reader:
+            conn.register_filesystem(self.raw_reader)
         functions: list[tuple[Callable[..., object], int, str]] = [
             (empty_folder, 1, "VARCHAR"),
             (replace_file, 2, "VARCHAR"),
             (replace_partition, 2, "VARCHAR"),
             (remove_partition, 2, "VARCHAR"),
             (remove_folder, 1, "VARCHAR"),
-            (changed_at, 1, "TIMESTAMP"),
-            (list_files, 1, "VARCHAR[]"),
+            (self.raw_reader.changed_at if self.raw_reader else changed_at, 1, "TIMESTAMP"),
+            (self.raw_reader.list_files if self.raw_reader else list_files, 1, "VARCHAR[]"),
         ]
         for function, nb_arguments, result in functions:
             conn.create_function(function.__name__, function, ["VARCHAR"] * nb_arguments, result, side_effects=True)
@@ -65,7 +73,8 @@ class Plugin(BasePlugin):
         database = Path(self.creds.path).resolve() if self.creds else Path()
         # A developer's target reads the same raw files and publishes beside, not over, what others read.
         reporting = database.parent if database.stem == "prod" else database.parent / database.stem
-        for name, value in (("raw_dir", database.parent / RAW_DATASET), ("reporting_dir", reporting)):
+        raw_dir = self.raw_reader.url if self.raw_reader else database.parent / RAW_DATASET
+        for name, value in (("raw_dir", raw_dir), ("reporting_dir", reporting)):
             cursor.execute(f"set variable {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
         # Its bar would go to stdout, into the middle of the log.
         cursor.execute("set enable_progress_bar = false")

@@ -18,7 +18,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         found = settings.load()
-        snapshot = take_snapshot(found.twitch_api(), found.data_dir)
+        snapshot = take_snapshot(found.twitch_api(), found.data_dir, raw_url=found.raw_url)
     except (ExtractError, settings.SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

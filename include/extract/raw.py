@@ -1,4 +1,4 @@
-"""The raw folder: what is committed in it, whether it can be written, and how a failed snapshot leaves it."""
+"""The raw dataset: what is committed in it, whether it can be written, and how a failed snapshot leaves it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -28,9 +29,81 @@ LOADING = "loading."
 LATEST = 1e11
 
 
+class Raw(ABC):
+    """The dataset that dlt writes, wherever it lies."""
+
+    data_dir: Path
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Raises ExtractError if a snapshot could not be written."""
+
+    @abstractmethod
+    def mend(self) -> None:
+        """Makes the dataset one that dlt can load into, whatever a killed extraction left of it."""
+
+    @abstractmethod
+    def loading(self, load_id: str) -> contextlib.AbstractContextManager[None]:
+        """Marks the load as under way until the block ends or the process dies; a failed block leaves nothing of it."""
+
+    @abstractmethod
+    def sync_files(self, load_id: str) -> None:
+        """Makes sure that the load's files outlive a power cut."""
+
+    @abstractmethod
+    def sync_commit(self, load_id: str) -> None:
+        """Makes sure that the load's commit does."""
+
+    @abstractmethod
+    def file_names(self) -> list[str]:
+        """Of the raw files, committed or not, in no order."""
+
+    @abstractmethod
+    def commit_names(self) -> list[str]:
+        """Of the commits, in no order."""
+
+    @abstractmethod
+    def rows_in(self, file_name: str) -> int:
+        """By a file's footer alone.
+
+        Raises:
+            pa.ArrowException: it is torn.
+            OSError: it cannot be read.
+        """
+
+    @abstractmethod
+    def trouble(self, error: BaseException, *, is_collecting: bool) -> ExtractError | None:
+        """What to tell of an error that a system or a store has raised; None if neither has.
+
+        Args:
+            error: the one at the root.
+            is_collecting: the snapshot was still in its temporary folder.
+        """
+
+    def committed(self) -> list[str]:
+        """Names of the committed files, in no order."""
+        loads = {name.rpartition("__")[2].removesuffix(".jsonl") for name in self.commit_names()}
+        return [name for name in self.file_names() if load_id(name) in loads]
+
+    def days(self) -> list[date]:
+        """The UTC days of the committed files, oldest first."""
+        times = (as_number(load_id(name)) for name in self.committed())
+        return sorted({datetime.fromtimestamp(time, UTC).date() for time in times if 0 < time < LATEST})
+
+    def recent_rows(self, snapshots: int) -> list[int]:
+        """Rows of the newest committed files, from their footers alone; an unreadable file is passed over."""
+        rows = []
+        for name in heapq.nlargest(snapshots, self.committed(), key=lambda name: as_number(load_id(name))):
+            try:
+                rows.append(self.rows_in(name))
+            except (pa.ArrowException, OSError):
+                continue
+        return rows
+
+
 @dataclass(frozen=True)
-class RawFolder:
-    """The dataset that dlt writes under DATA_DIR."""
+class RawFolder(Raw):
+    """The dataset under DATA_DIR."""
 
     data_dir: Path
 
@@ -132,25 +205,30 @@ class RawFolder:
         sync(self.commits)
         sync(self.dataset)
 
-    def committed(self) -> list[str]:
-        """Names of the committed files, in no order."""
-        loads = {name.rpartition("__")[2].removesuffix(".jsonl") for name in names(self.commits)}
-        return [name for name in names(self.files) if load_id(name) in loads]
+    def file_names(self) -> list[str]:
+        """Of the raw files, committed or not, in no order."""
+        return names(self.files)
 
-    def days(self) -> list[date]:
-        """The UTC days of the committed files, oldest first."""
-        times = (as_number(load_id(name)) for name in self.committed())
-        return sorted({datetime.fromtimestamp(time, UTC).date() for time in times if 0 < time < LATEST})
+    def commit_names(self) -> list[str]:
+        """Of the commits, in no order."""
+        return names(self.commits)
 
-    def recent_rows(self, snapshots: int) -> list[int]:
-        """Rows of the newest committed files, from their footers alone; an unreadable file is passed over."""
-        rows = []
-        for name in heapq.nlargest(snapshots, self.committed(), key=lambda name: as_number(load_id(name))):
-            try:
-                rows.append(pq.read_metadata(self.files / name).num_rows)
-            except (pa.ArrowException, OSError):
-                continue
+    def rows_in(self, file_name: str) -> int:
+        """By a file's footer alone; raises pa.ArrowException or OSError."""
+        rows: int = pq.read_metadata(self.files / file_name).num_rows
         return rows
+
+    def trouble(self, error: BaseException, *, is_collecting: bool) -> ExtractError | None:
+        """What to tell of an error of the system."""
+        if not isinstance(error, OSError):
+            return None
+        temporary = tempfile.gettempdir()
+        remedy = (
+            f"Free some space on the disk of {temporary if is_collecting else self.data_dir}."
+            if is_full(error)
+            else f"Check the free space and the permissions of {self.data_dir} and of {temporary}."
+        )
+        return ExtractError(f"The snapshot could not be written: {error.strerror or error}. {remedy}")
 
     def discard(self, load_id: str) -> None:
         """Removes what a failed snapshot left: its commit first, so that no reader sees one without its file."""

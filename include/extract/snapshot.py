@@ -18,12 +18,14 @@ from typing import Any
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from include.extract.destination import DurableFilesystem
-from include.extract.errors import ExtractError, is_full
+from include.extract.destination import destination_of
+from include.extract.errors import ExtractError
 from include.extract.helix import Helix, Limits
-from include.extract.raw import RawFolder
+from include.extract.raw import Raw
+from include.extract.raw_objects import raw_of
 from include.extract.reader import Reader
 from include.files import abandoned, held
+from include.object_storage import chain
 from include.settings import RAW_DATASET, RAW_TABLE, TwitchApi
 
 logger = logging.getLogger(__name__)
@@ -67,20 +69,22 @@ def take_snapshot(
     data_dir: Path,
     clock: Callable[[], float] = time.time,
     limits: Limits | None = None,
+    raw_url: str | None = None,
 ) -> Snapshot:
-    """Takes a snapshot of all live streams and commits it under `data_dir`.
+    """Takes a snapshot of all live streams and commits it under `data_dir`, or in an object store.
 
     Args:
         api: where Helix is, and the credentials.
         data_dir: the data folder; it is made if it is not there.
         clock: Unix time in seconds, for `fetched_at`.
         limits: how long to try, wait and read.
+        raw_url: where raw lies, if not under `data_dir`.
 
     Raises:
         ExtractError: the snapshot could not be finished; nothing of it was committed.
     """
     started = time.monotonic()
-    raw = RawFolder(data_dir.absolute())
+    raw = raw_of(data_dir, raw_url)
     raw.check_writable()
     reader = Reader(Helix(api, limits or Limits()), clock)
     try:
@@ -88,7 +92,7 @@ def take_snapshot(
         with rare_collections():
             file_name = commit(reader, raw)
     except (PipelineStepFailed, OSError) as error:
-        ours = explained(error, data_dir)
+        ours = explained(error, raw)
         raise ours from ours.__cause__
     paginator, counts, builder = reader.paginator, reader.helix.counts, reader.builder
     snapshot = Snapshot(
@@ -111,7 +115,7 @@ def take_snapshot(
     return snapshot
 
 
-def commit(reader: Reader, raw: RawFolder) -> str | None:
+def commit(reader: Reader, raw: Raw) -> str | None:
     """Runs dlt's three steps, and returns the name of the file they committed.
 
     They run one by one, since `pipeline.run()` would first restore state from the raw folder. Each run has a
@@ -121,7 +125,7 @@ def commit(reader: Reader, raw: RawFolder) -> str | None:
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=folder,
-            destination=DurableFilesystem(str(raw.data_dir), layout="{table_name}/{load_id}.{file_id}.{ext}"),
+            destination=destination_of(raw),
             dataset_name=RAW_DATASET,
         )
         # dlt drops a package without a job. Its own state is one, so that an empty snapshot is committed, too.
@@ -182,25 +186,17 @@ def suspicions(rows: int, recent: Sequence[int]) -> list[str]:
     return []
 
 
-def explained(error: BaseException, data_dir: Path) -> BaseException:
+def explained(error: BaseException, raw: Raw) -> BaseException:
     """What to raise for a failed run: our own error if one lies below dlt's, else one that says what to do."""
-    chain = [error]
-    while below := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(below)
-    for cause in chain:
+    causes = chain(error)
+    for cause in causes:
         if isinstance(cause, (ExtractError, KeyboardInterrupt)):
             return cause
-    root = chain[-1]
-    if isinstance(root, OSError):
-        # dlt collects the snapshot in a temporary folder and copies it in its last step.
-        is_collecting = isinstance(error, PipelineStepFailed) and error.step != "load"
-        remedy = (
-            f"Free some space on the disk of {tempfile.gettempdir() if is_collecting else data_dir}."
-            if is_full(root)
-            else f"Check the free space and the permissions of {data_dir} and of {tempfile.gettempdir()}."
-        )
-        ours = ExtractError(f"The snapshot could not be written: {root.strerror or root}. {remedy}")
-    else:
-        ours = ExtractError(f"dlt could not write the snapshot: {type(root).__name__}: {' '.join(str(root).split())}")
+    root = causes[-1]
+    # dlt collects the snapshot in a temporary folder and copies it in its last step.
+    is_collecting = isinstance(error, PipelineStepFailed) and error.step != "load"
+    ours = raw.trouble(root, is_collecting=is_collecting) or ExtractError(
+        f"dlt could not write the snapshot: {type(root).__name__}: {' '.join(str(root).split())}"
+    )
     ours.__cause__ = root
     return ours

@@ -84,7 +84,7 @@ def run(_: argparse.Namespace) -> int:
     with airflow_at_hand("run") as api:
         code = run_and_tell(api)
     if code == 0:
-        print(f"\n{summary(environment.data_dir)}")
+        print(f"\n{summary(environment.data_dir, environment.raw_url)}")
     return code
 
 

@@ -12,19 +12,26 @@ SNAPSHOT = """
 select count(*), max(api_page_number), count(*) - count(distinct id), epoch(max(fetched_at) - min(fetched_at))
 from read_parquet($newest)
 """
+# Where raw lies in an object store, to which a terminal may have no credentials: what the marts know of it.
+SNAPSHOT_IN_STORE = """
+select arg_max(nb_rows, snapshot_at), arg_max(nb_duplicates, snapshot_at), arg_max(snapshot_seconds, snapshot_at)
+from read_parquet($hours)
+"""
 FACTS = """
 select count(*), count(distinct file_name_date), min(file_name_date), max(file_name_date)
 from read_parquet($facts)
 """
-# A category's name is in raw alone; the facts know its id. Viewers at once: the day's sum over its snapshots.
+NAMES_IN_STORE = "select game_id, game_name from read_parquet($games)"
+# A category's name is in raw; the facts know its id. Viewers at once: the day's sum over its snapshots.
+NAMES = """
+select try_cast(game_id as bigint) as game_id, any_value(nullif(game_name, '')) as game_name
+from read_parquet($newest) group by all
+"""
 GAMES = """
 with today as (
     select * from read_parquet($facts) qualify file_name_date = max(file_name_date) over ()
 ),
-names as (
-    select try_cast(game_id as bigint) as game_id, any_value(nullif(game_name, '')) as game_name
-    from read_parquet($newest) group by all
-)
+names as ({names})
 select
     coalesce(any_value(game_name), if(game_id is null, '(no category)', game_id::varchar)) as game,
     count(distinct user_id) as channels,
@@ -34,38 +41,51 @@ group by game_id order by viewers desc, game limit 10
 """
 
 
-def summary(data_dir: Path) -> str:
+def summary(data_dir: Path, raw_url: str | None = None) -> str:
     """The newest snapshot, the facts and the ten most watched games of the newest day, as text for the terminal."""
-    raw = data_dir / RAW_DATASET / RAW_TABLE
     facts = data_dir / "fact_streams.parquet"
-    committed = {marker.stem.rpartition("__")[2] for marker in (raw.parent / "_dlt_loads").glob("*.jsonl")}
-    # A name begins with the Unix time of its snapshot, in as many digits for centuries to come.
-    newest = max(
-        (path for path in raw.glob("*.parquet") if path.name.rsplit(".", 2)[0] in committed),
-        key=lambda path: path.name,
-        default=None,
-    )
-    if newest is None or not any(facts.glob("*/*.parquet")):
+    newest = None if raw_url else newest_file(data_dir / RAW_DATASET / RAW_TABLE)
+    if not (raw_url or newest) or not any(facts.glob("*/*.parquet")):
         return f"No streams yet in {data_dir}."
-    files = {"newest": str(newest), "facts": f"{facts}/*/*.parquet"}
+    files = {
+        "newest": str(newest),
+        "facts": f"{facts}/*/*.parquet",
+        "hours": f"{data_dir}/agg_platform_hourly.parquet/*/*.parquet",
+        "games": f"{data_dir}/dim_games.parquet",
+    }
     with duckdb.connect() as database:
 
         def ask(query: str) -> list[tuple[object, ...]]:
             return database.execute(query, {k: v for k, v in files.items() if f"${k}" in query}).fetchall()
 
-        rows, pages, duplicates, seconds = ask(SNAPSHOT)[0]
+        if raw_url:
+            rows, duplicates, seconds = ask(SNAPSHOT_IN_STORE)[0]
+            snapshot = f"{rows:,} rows, {duplicates:,} duplicates dropped, {seconds or 0:.1f} s"
+        else:
+            rows, pages, duplicates, seconds = ask(SNAPSHOT)[0]
+            snapshot = f"{rows:,} rows, {pages:,} pages, {duplicates:,} duplicates dropped, {seconds:.1f} s"
         fact_rows, days, first_day, last_day = ask(FACTS)[0]
-        games = ask(GAMES)
+        games = ask(GAMES.format(names=NAMES_IN_STORE if raw_url else NAMES))
     return "\n".join(
         [
-            f"Snapshot      {rows:,} rows, {pages:,} pages, {duplicates:,} duplicates dropped, {seconds:.1f} s",
+            f"Snapshot      {snapshot}",
             f"Facts         {fact_rows:,} rows, {days} day(s), {first_day} to {last_day}",
             "",
             f"{'Most watched on ' + str(last_day):40} {'channels':>10} {'viewers at once':>16}",
             *(f"  {game!s:38.38} {channels:>10,} {viewers:>16,.0f}" for game, channels, viewers in games),
             "",
-            f"Raw           {newest}",
+            f"Raw           {newest or f'{raw_url}/{RAW_DATASET}/{RAW_TABLE}'}",
             f"Facts         {facts}/file_name_date=*/data.parquet",
             f"Working set   {data_dir / 'prod.duckdb'}",
         ]
+    )
+
+
+def newest_file(raw: Path) -> Path | None:
+    """The newest committed file; a name begins with the Unix time of its snapshot, in as many digits for centuries."""
+    committed = {marker.stem.rpartition("__")[2] for marker in (raw.parent / "_dlt_loads").glob("*.jsonl")}
+    return max(
+        (path for path in raw.glob("*.parquet") if path.name.rsplit(".", 2)[0] in committed),
+        key=lambda path: path.name,
+        default=None,
     )

@@ -8,6 +8,7 @@ import sys
 from fsspec.core import url_to_fs
 
 from include import settings
+from include.object_storage import prepare_libraries
 from include.publish.errors import PublishError
 from include.publish.publisher import publish, reporting_data_sets
 from include.publish.target import Target
@@ -21,6 +22,7 @@ def main() -> int:
         url = environment.reporting_url
         if url is None:
             raise settings.SettingsError("REPORTING_URL is not set: where should the reporting Parquet go?")
+        prepare_libraries()
         try:
             fs, root = url_to_fs(url)
         except ImportError:

@@ -94,7 +94,7 @@ class Publisher:
 
     def __init__(self, target: Target, data_sets: list[str], source: str) -> None:
         self.target = target
-        self.there = {path: etag for name in data_sets for path, etag in target.stored(name).items()}
+        self.there = target.stored(data_sets)
         self.data_sets, self.source = data_sets, source
         self.known = self.read_manifest()
         self.files: dict[str, Entry] = dict(self.known.files)

@@ -67,14 +67,19 @@ class Target:
                         "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
 
-    def stored(self, data_set: str) -> dict[str, str]:
-        """The state (`etag`) of each object of a data set that is there, by path."""
+    def stored(self, data_sets: Iterable[str]) -> dict[str, str]:
+        """The state (`etag`) of each object of the data sets that is there, by path.
+
+        All below the prefix is listed, a thousand objects or more a request.
+        """
         self.fs.invalidate_cache()
         try:
-            found = self.fs.find(self.full(f"{data_set}.parquet"), detail=True)
+            found = self.fs.find(self.root, detail=True)
         except FileNotFoundError:
             return {}
-        return {path[len(self.root) + 1 :]: etag_of(info) for path, info in found.items() if info["type"] == "file"}
+        ours = {f"{name}.parquet" for name in data_sets}
+        paths = {path[len(self.root) + 1 :]: etag_of(info) for path, info in found.items() if info["type"] == "file"}
+        return {path: etag for path, etag in paths.items() if path.partition("/")[0] in ours}
 
     def read(self, path: str) -> bytes | None:
         """An object's content; None if there is none."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.sdk import BaseHook, ObjectStoragePath
+from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from include import settings
+from include import raw_storage, settings
+from include.object_storage import prepare_libraries
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -24,6 +25,20 @@ TYPES = {"azure": ["wasb", "adls", "azure_data_lake"], "gcs": ["google_cloud_pla
 SECRET_EXTRAS = ("connection_string", "account_key", "sas_token", "aws_session_token")
 
 
+def hand_over_raw(_context: Any = None) -> None:
+    """Gives the task's process the file system of RAW_URL; where raw lies in DATA_DIR, does nothing.
+
+    Args:
+        _context: of the task; this is a `pre_execute`, too.
+
+    Raises:
+        AirflowFailException: the connection does not do.
+    """
+    url = settings.load().raw_url
+    if url is not None:
+        raw_storage.hand_over(url, file_system(url, raw_storage.CONNECTION))
+
+
 def file_system(url: str, conn_id: str) -> AbstractFileSystem:
     """The file system that a URL lies on.
 
@@ -35,6 +50,10 @@ def file_system(url: str, conn_id: str) -> AbstractFileSystem:
     Raises:
         AirflowFailException: the connection is of another kind, or that cloud's part is not installed.
     """
+    # Imported here: it takes longer than the parsing of a DAG file.
+    from airflow.sdk.io import get_fs
+
+    prepare_libraries()
     cloud = settings.cloud_of(url)
     connection = find_connection(conn_id) if cloud else None
     if cloud and connection:
@@ -46,10 +65,9 @@ def file_system(url: str, conn_id: str) -> AbstractFileSystem:
             mask_secret(connection.extra_dejson.get(name))
     elif cloud:
         logger.info("No Airflow connection `%s`: asking as this machine's own identity, if it has one.", conn_id)
+    options = {"account_name": connection.login or ""} if connection and names_azure_account(connection) else None
     try:
-        return ObjectStoragePath(
-            url, protocol=urlsplit(url).scheme or "file", conn_id=conn_id if connection else None
-        ).fs
+        return get_fs(urlsplit(url).scheme or "file", conn_id if connection else None, options)
     except (ValueError, ImportError) as error:
         if cloud and not is_installed(url):
             raise AirflowFailException(settings.missing_cloud(url)) from None
@@ -62,6 +80,12 @@ def find_connection(conn_id: str) -> Connection | None:
         return BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
         return None
+
+
+def names_azure_account(connection: Connection) -> bool:
+    """Whether the login is the account's name, which Airflow's provider then does not tell the file system."""
+    says_otherwise = {"connection_string", "tenant_id", "account_name"} & set(connection.extra_dejson)
+    return connection.conn_type in TYPES["azure"] and not says_otherwise
 
 
 def is_installed(url: str) -> bool:

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include import settings
 from include.dbt_group import dbt_vars
+from include.tasks.object_storage import hand_over_raw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,13 +111,20 @@ def all_of_history(params: Mapping[str, Any]) -> tuple[list[Window], list[str]]:
     if params["start"] or params["end"]:
         raise AirflowFailException("all_days reloads all of history: leave start and end empty. Nothing was changed.")
     # Imported here: dlt costs more than the parsing of all DAGs together.
-    from include.extract.raw import RawFolder
+    from include.extract.errors import RefusedError
+    from include.extract.raw_objects import raw_of
 
-    data_dir = settings.load().data_dir
-    days = {str(day) for day in RawFolder(data_dir).days()}
+    environment = settings.load()
+    data_dir, raw_url = environment.data_dir, environment.raw_url
+    hand_over_raw()
+    try:
+        days = {str(day) for day in raw_of(data_dir, raw_url).days()}
+    except RefusedError as error:
+        raise AirflowFailException(str(error)) from None
     if not days:
+        doubt = "Is RAW_URL right" if raw_url else "Is the disk mounted, is DATA_DIR right"
         raise AirflowFailException(
-            f"Raw holds no committed file in {data_dir}. Is the disk mounted, is DATA_DIR right? Nothing was changed."
+            f"Raw holds no committed file in {raw_url or data_dir}. {doubt}? Nothing was changed."
         )
     published = (folder.name.partition("=")[2] for folder in (data_dir / "fact_streams.parquet").glob("*=????-??-??"))
     without_raw = sorted(set(published) - days)

@@ -9,6 +9,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
 from include import settings
+from include.tasks.object_storage import hand_over_raw
 
 TWITCH_CONNECTION = "twitch_api"
 # A snapshot shows the moment at which it is taken: after this delay it would be another hour's.
@@ -37,8 +38,10 @@ def extract(dag_run: Any) -> dict[str, Any]:
     from include.extract.errors import RefusedError
     from include.extract.snapshot import take_snapshot
 
+    environment = settings.load()
+    hand_over_raw()
     try:
-        return take_snapshot(twitch_api(), settings.load().data_dir).as_dict()
+        return take_snapshot(twitch_api(), environment.data_dir, raw_url=environment.raw_url).as_dict()
     except RefusedError as error:
         raise AirflowFailException(str(error)) from None
 

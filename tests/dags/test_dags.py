@@ -16,7 +16,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from runs import a_run
 from states import BY_DAY, DIMENSIONS
 
-from include.settings import DBT_MANIFEST, DUCKDB_POOL, ROOT
+from include.settings import DBT_MANIFEST, DUCKDB_POOL, PUBLISH_POOL, ROOT
+from include.tasks.object_storage import hand_over_raw
 
 STAGED = ["dbt.stg_streams", "dbt.int_streams"]
 TESTS = ["dbt.assert_incremental_load_test", "dbt.assert_marts_test"]
@@ -118,6 +119,12 @@ def test_dbt_works_on_the_same_folder_as_the_extraction(dags: dict[str, Any]) ->
             assert task.env["DATA_DIR"] == "{{ data_dir() }}" and "env" in task.template_fields
 
 
+def test_each_dbt_task_is_given_the_way_to_raw_by_the_process_and_not_by_its_environment(dags: dict[str, Any]) -> None:
+    for dag in pipelines(dags):
+        assert all(dag.get_task(name)._pre_execute_hook is hand_over_raw for name in MODELS)
+    assert dags["twitch_streams_reload"].get_task("earlier_days").partial_kwargs["pre_execute"] is hand_over_raw
+
+
 def test_no_dbt_invocation_has_vars_which_would_have_it_parse_all_anew(dags: dict[str, Any]) -> None:
     names = {f"TWITCH_BI_{name}" for name in ("RELOAD_START", "RELOAD_END", "REMOVE_EMPTY_DAYS", "TESTED_HOURS")}
     for dag in pipelines(dags):
@@ -151,6 +158,26 @@ def test_a_run_updates_one_asset(dags: dict[str, Any]) -> None:
     for dag in pipelines(dags):
         outlets = {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks}
         assert {task_id: names for task_id, names in outlets.items() if names} == {"report": ["fact_streams"]}
+
+
+def test_with_a_reporting_url_each_run_ends_with_publishing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORTING_URL", "s3://bucket/prefix")
+    bag = DagBag(ROOT / "dags", bundle_path=ROOT / "dags")
+    assert bag.import_errors == {}
+    for dag_id in PIPELINES:
+        task = bag.dags[dag_id].get_task("publish")
+        # After report, and so after all models and their data tests.
+        assert (task.upstream_task_ids, task.downstream_task_ids) == ({"report"}, set())
+        assert (task.pool, task.trigger_rule) == (PUBLISH_POOL, "none_failed")
+        assert task.doc_md and [asset.name for asset in task.outlets] == ["published"]
+        # With all its tries, it is done before the next hour's snapshot would be lost.
+        assert task.execution_timeout * (task.retries + 1) <= timedelta(hours=1) and task.retries >= 2
+
+
+def test_a_bad_reporting_url_is_an_import_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORTING_URL", "https://account.blob.core.windows.net/container")
+    bag = DagBag(ROOT / "dags", bundle_path=ROOT / "dags")
+    assert "REPORTING_URL is no place of an object store: write abfs://" in "".join(bag.import_errors.values())
 
 
 def test_a_reload_run_is_a_utc_day_and_missed_ones_are_caught_up_from_the_first_day(
@@ -192,7 +219,7 @@ before = set(sys.modules)
 bag = DagBag(sys.argv[1], bundle_path=sys.argv[1])
 assert not bag.import_errors, bag.import_errors
 print("DAGS", *bag.dags)
-print("HEAVY", *sorted({"dlt", "pyarrow", "duckdb", "dbt", "pandas"} & (set(sys.modules) - before)))
+print("HEAVY", *sorted({"dlt", "pyarrow", "duckdb", "dbt", "pandas", "fsspec"} & (set(sys.modules) - before)))
 """
 
 

@@ -26,6 +26,14 @@ def test_a_success_ping_tells_what_was_done_and_what_was_set_aside() -> None:
         assert part in text
 
 
+def test_a_ping_tells_what_was_published() -> None:
+    published = {"uploaded": 5, "bytes": 1234, "removed": 1, "left": 0, "files": 90}
+    ti = TaskInstance({("report", "return_value"): FACTS, ("publish", "return_value"): published})
+    assert "published: 5 files, 1234 bytes; 1 removed, 0 left" in (
+        pings.backfill_success(context(a_run("backfill"), ti)) or ""
+    )
+
+
 def test_only_a_run_with_a_snapshot_shows_that_the_pipeline_lives() -> None:
     ti = TaskInstance({("report", "return_value"): FACTS}, {})
     assert pings.snapshot_success(context(a_run("backfill"), ti)) is None

@@ -10,6 +10,8 @@ import json
 import duckdb
 from dbt.adapters.events.logging import AdapterLogger
 
+from include.raw_storage import quoted_in
+
 logger = AdapterLogger("stg_streams")
 
 # Raw keeps all of Helix; the working set keeps what later models use. The bulky rest (title, tags, thumbnail)
@@ -43,9 +45,10 @@ def model(dbt, session):
     known = ledger.filter("log_import_date is not null").aggregate("count(*)").fetchall()[0][0]
     if known and not committed.limit(1).fetchall():
         raw_dir = session.execute("select getvariable('raw_dir')").fetchall()[0][0]
+        doubt = "Is RAW_URL right" if "://" in raw_dir else "Is the disk mounted, is DATA_DIR right"
         raise RuntimeError(
-            f"{raw_dir} holds no committed raw file, yet {known} were read from it before. Is the disk mounted, "
-            "is DATA_DIR right? Nothing was changed. To start afresh on purpose, remove prod.duckdb."
+            f"{raw_dir} holds no committed raw file, yet {known} were read from it before. {doubt}? Nothing was "
+            "changed. To start afresh on purpose, remove prod.duckdb."
         )
 
     session.execute(
@@ -118,6 +121,9 @@ def check_file(session, name, path):
             {"paths": [path]},
         ).fetchall()[0]
     except (duckdb.Error, ValueError) as error:
+        if out_of_reach := quoted_in(str(error)):
+            # Nothing is wrong with the file.
+            raise RuntimeError(out_of_reach) from None
         return None, None, None, f"{str(error).splitlines()[0]}; to be rid of it, move {path} away"
     return json.dumps(columns), nb_rows, seconds, None
 

@@ -26,7 +26,7 @@ from include.settings import ROOT
 
 ROWS = 50
 Days = Callable[[Cloud, AbstractFileSystem], Iterator[tuple[str, bytes]]]
-# Publishes, and kills itself with its N-th upload: before it, in its middle as far as the store knows, or after it.
+# Publishes, and kills itself after so many uploads, without an end to what its other threads are sending.
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
@@ -164,12 +164,8 @@ def test_a_connection_cut_in_mid_upload_leaves_the_old_file(cloud: Cloud, here: 
     assert published(cloud) == here.contents()
 
 
-@pytest.mark.parametrize("number", [0, 1, 3])
-def test_killed_between_uploads_readers_see_old_and_whole_files(cloud: Cloud, here: Reporting, number: int) -> None:
-    publish(here.data_dir, target_of(cloud), DATA_SETS)
-    before, listed = published(cloud), manifest(cloud)
-    for day in range(3):
-        here.write_day(day, seed=10 + day)
+def publish_and_die(cloud: Cloud, here: Reporting, number: int) -> None:
+    """Another process publishes, and is killed after so many uploads."""
     arguments = [str(here.data_dir), cloud.url, json.dumps(DATA_SETS), str(number)]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *arguments],
@@ -180,6 +176,15 @@ def test_killed_between_uploads_readers_see_old_and_whole_files(cloud: Cloud, he
         check=False,
     )
     assert killed.returncode == -9, killed.stderr
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_killed_between_uploads_readers_see_old_and_whole_files(cloud: Cloud, here: Reporting, number: int) -> None:
+    publish(here.data_dir, target_of(cloud), DATA_SETS)
+    before, listed = published(cloud), manifest(cloud)
+    for day in range(3):
+        here.write_day(day, seed=10 + day)
+    publish_and_die(cloud, here, number)
     seen, after = published(cloud), here.contents()
     assert seen.keys() == after.keys() and all(seen[path] in (before[path], after[path]) for path in seen)
     assert sum(seen[path] != before[path] for path in seen) <= number
@@ -191,16 +196,7 @@ def test_killed_between_uploads_readers_see_old_and_whole_files(cloud: Cloud, he
 
 
 def test_killed_in_the_first_run_of_all_the_next_one_goes_on(cloud: Cloud, here: Reporting) -> None:
-    arguments = [str(here.data_dir), cloud.url, json.dumps(DATA_SETS), "4"]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **cloud.environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert killed.returncode == -9, killed.stderr
+    publish_and_die(cloud, here, 4)
     assert manifest(cloud) == {}
     publish(here.data_dir, target_of(cloud), DATA_SETS)
     assert published(cloud) == here.contents()
