@@ -6,12 +6,26 @@ import logging
 import os
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from include.settings import SettingsError, missing_cloud
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 REFUSED = {401, 403}
 MISSING = {404}
-# Signatures travel in query strings, and error texts quote URLs.
-QUERY = re.compile(r"\?[^\s'\"<>)]+")
+# What the libraries raise without having asked, or beside a status: Azure's, botocore's, Google's.
+REFUSALS = {
+    "ClientAuthenticationError",
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "DefaultCredentialsError",
+    "RefreshError",
+}
+# Signatures travel in query strings, and error texts quote URLs; and Azure's keys in connection strings.
+SECRET = re.compile(r"\?[^\s'\"<>)]+|\b(?:sig|AccountKey|SharedAccessSignature)=[^\s;&'\"]+")
 
 # They tell each request, and each try of one that fails; what matters of it is in the error.
 CHATTY = ("azure", "gcsfs")
@@ -60,8 +74,8 @@ def chain(error: BaseException) -> list[BaseException]:
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the store knows us not, or does not let us."""
-    names = {"ClientAuthenticationError", "NoCredentialsError", "RefreshError", "DefaultCredentialsError"}
-    return isinstance(error, PermissionError) or type(error).__name__ in names or status_of(error) in REFUSED
+    names = {class_.__name__ for class_ in type(error).__mro__}
+    return isinstance(error, PermissionError) or not names.isdisjoint(REFUSALS) or status_of(error) in REFUSED
 
 
 def is_missing(error: BaseException) -> bool:
@@ -86,6 +100,32 @@ def status_of(error: BaseException) -> int | None:
 
 
 def shortened(error: BaseException) -> str:
-    """The first line of what an error says, without query strings."""
+    """The first line of what an error says, without query strings and keys."""
     lines = str(error).strip().splitlines() or [""]
-    return QUERY.sub("?...", lines[0])[:300]
+    return SECRET.sub("...", lines[0])[:300]
+
+
+def by_environment(name: str, url: str) -> tuple[AbstractFileSystem, str]:
+    """(A file system with the credentials that the cloud's own library finds in the environment, its word for the URL).
+
+    Args:
+        name: of the variable that holds the URL.
+        url: of an object store, or a folder.
+
+    Raises:
+        SettingsError: that cloud's part is not installed, or its library finds too little.
+    """
+    prepare_libraries()
+    # Imported here: whoever has no such URL does without.
+    from fsspec.core import url_to_fs  # noqa: PLC0415
+
+    try:
+        fs, root = url_to_fs(url)
+    except ImportError:
+        raise SettingsError(missing_cloud(url)) from None
+    except ValueError as error:
+        raise SettingsError(
+            f"{name}={url} cannot be asked ({shortened(error)}): the environment names no account, key or identity "
+            "that its cloud's library would find."
+        ) from None
+    return fs, root.rstrip("/")

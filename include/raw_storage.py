@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.object_storage import chain, prepare_libraries, trouble_of
-from include.settings import RAW_DATASET, missing_cloud
+from include.object_storage import by_environment, chain, trouble_of
+from include.settings import RAW_DATASET, SettingsError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -52,22 +52,12 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     Raises:
         FinalRawStorageError: that cloud's part is not installed, or its library finds too little.
     """
-    prepare_libraries()
-    if url not in _handed_over:
-        # Imported here: whoever has no RAW_URL does without.
-        from fsspec.core import url_to_fs  # noqa: PLC0415
-
-        try:
-            fs, root = url_to_fs(url)
-        except ImportError:
-            raise FinalRawStorageError(missing_cloud(url)) from None
-        except ValueError as error:
-            raise FinalRawStorageError(
-                f"RAW_URL={url} cannot be asked ({error}): the environment names no account, key or identity that its "
-                "cloud's library would find."
-            ) from None
-        return fs, root.rstrip("/")
-    return _handed_over[url]
+    if url in _handed_over:
+        return _handed_over[url]
+    try:
+        return by_environment("RAW_URL", url)
+    except SettingsError as error:
+        raise FinalRawStorageError(str(error)) from None
 
 
 @dataclass

@@ -156,10 +156,9 @@ def checked_folder(url: str, data_dir: Path) -> str | None:
     Raises:
         SettingsError: it is the data folder itself.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"", "file"}:
+    if "://" in url:
         return None
-    folder = (ROOT / (parts.path if parts.scheme else url)).resolve()
+    folder = (ROOT / url).resolve()
     if folder == data_dir:
         raise SettingsError("REPORTING_URL is the data folder itself: name another one.")
     return str(folder)
@@ -171,14 +170,14 @@ def checked_object_store(name: str, url: str) -> str:
     Raises:
         SettingsError: it is none, or says more than that.
     """
-    parts = urlsplit(url)
+    scheme, _, place = url.partition("://")
     # The value stays out of the messages: a key may be in it by mistake.
-    if parts.scheme not in CLOUDS or not parts.netloc:
+    if scheme not in CLOUDS or not place.partition("/")[0]:
         raise SettingsError(
             f"{name} is no place of an object store: write abfs://container/prefix, s3://bucket/prefix or "
             "gs://bucket/prefix."
         )
-    if "@" in parts.netloc or not set("#?*[=").isdisjoint(url):
+    if not set("@#?*[=").isdisjoint(place):
         raise SettingsError(
             f"{name} holds one of @ # ? * [ = where a container or bucket and a prefix belong. Credentials go into "
             "an Airflow connection."
@@ -188,7 +187,7 @@ def checked_object_store(name: str, url: str) -> str:
 
 def cloud_of(url: str) -> str | None:
     """Which of CLOUDS an object store's URL needs; None for a folder."""
-    return CLOUDS[urlsplit(url).scheme] if "://" in url else None
+    return CLOUDS[url.partition("://")[0]] if "://" in url else None
 
 
 def missing_cloud(url: str) -> str:

@@ -31,6 +31,9 @@ def test_values_are_typed_and_blank_ones_are_unset() -> None:
         ("DATA_DIR", "/mnt/user_id=5", "DATA_DIR=/mnt/user_id=5 holds one of # "),
         ("REPORTING_URL", "data", "REPORTING_URL is the data folder itself"),
         ("REPORTING_URL", "https://account.blob.core.windows.net/c", "REPORTING_URL is no place of an object store"),
+        ("REPORTING_URL", "file:///mnt/reports", "REPORTING_URL is no place of an object store"),
+        ("REPORTING_URL", "S3://bucket/prefix", "REPORTING_URL is no place of an object store"),
+        ("REPORTING_URL", "s3://[bad", "REPORTING_URL holds one of @"),
         ("REPORTING_URL", "s3:///prefix", "REPORTING_URL is no place of an object store"),
         ("REPORTING_URL", "s3://key:secret@bucket/prefix", "REPORTING_URL holds one of @"),
         ("REPORTING_URL", "abfs://c/p?sv=2024&sig=secret", "REPORTING_URL holds one of @"),
@@ -49,7 +52,6 @@ def test_where_to_publish_is_an_object_store_or_a_folder() -> None:
         ("abfs://container/prefix/", "abfs://container/prefix"),
         ("s3://bucket", "s3://bucket"),
         ("/mnt/reports", "/mnt/reports"),
-        ("file:///mnt/reports", "/mnt/reports"),
         ("reports", str(settings.ROOT / "reports")),
     ):
         assert settings.load({"REPORTING_URL": given}).reporting_url == taken

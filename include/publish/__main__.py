@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
-from fsspec.core import url_to_fs
-
 from include import settings
-from include.object_storage import prepare_libraries
+from include.object_storage import by_environment
 from include.publish.errors import PublishError
 from include.publish.publisher import publish, reporting_data_sets
-from include.publish.target import Target
+from include.publish.target import target_of
 
 
 def main() -> int:
@@ -22,13 +20,9 @@ def main() -> int:
         url = environment.reporting_url
         if url is None:
             raise settings.SettingsError("REPORTING_URL is not set: where should the reporting Parquet go?")
-        prepare_libraries()
-        try:
-            fs, root = url_to_fs(url)
-        except ImportError:
-            raise settings.SettingsError(settings.missing_cloud(url)) from None
-        publish(environment.data_dir, Target(fs, root, url), reporting_data_sets())
-    except (settings.SettingsError, PublishError, FileNotFoundError) as error:
+        fs, _ = by_environment("REPORTING_URL", url)
+        publish(environment.data_dir, target_of(fs, url), reporting_data_sets())
+    except (settings.SettingsError, PublishError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0

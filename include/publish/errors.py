@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from include.object_storage import chain, trouble_of
 
+STATE = "Each file there is as it was, or whole as it is to be"
+
 
 class PublishError(RuntimeError):
     """Publishing stopped; the message says why and what to do. It may go better the next time."""
@@ -28,14 +30,12 @@ def explained(error: BaseException, url: str) -> PublishError | None:
         return None
     if trouble.kind == "refused":
         return FinalPublishError(
-            f"{url} refused access ({trouble.words}). Check the Airflow connection `reporting`: its key, and that it "
-            "may list, read, write and delete there. Each file there is as it was."
+            f"{url} refused access ({trouble.words}). Check the Airflow connection `reporting`, or by hand the "
+            "credentials in the environment; of a folder, its owner and mode: it must be possible to list, read, write "
+            f"and delete there. {STATE}."
         )
     if trouble.kind == "missing":
         return FinalPublishError(
             f"{url} does not exist ({trouble.words}). Create the container, bucket or folder, or correct REPORTING_URL."
         )
-    return PublishError(
-        f"{url} could not be reached, or broke off ({trouble.words}). Each file there is as it was, or whole as it is "
-        "to be; the next run goes on."
-    )
+    return PublishError(f"{url} could not be reached, or broke off ({trouble.words}). {STATE}; the next run goes on.")

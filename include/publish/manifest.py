@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from include.publish.errors import FinalPublishError
 
 NAME = "manifest.json"
 VERSION = 1
+# Of a file of a data set, or of one of its days.
+PATH = re.compile(r"\w+\.parquet(/[^/]*[^/.][^/]*)*")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,11 @@ class Manifest:
             read = json.loads(content)
             if read["version"] != VERSION:
                 raise ValueError(f"version {read['version']}")
-            return cls(read["source"], {entry["path"]: Entry(**entry) for entry in read["files"]})
+            entries = [Entry(**entry) for entry in read["files"]]
+            if odd := [entry.path for entry in entries if not PATH.fullmatch(entry.path)]:
+                # What a manifest names may be removed: whoever can write it shall not choose what.
+                raise ValueError(f"a file {odd[0]}")
+            return cls(read["source"], {entry.path: entry for entry in entries})
         except (ValueError, KeyError, TypeError) as error:
             raise FinalPublishError(
                 f"{url}/{NAME} is no manifest that this version can read ({error}). Move it away together with the "

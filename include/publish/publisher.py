@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,10 +16,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
+from typing import BinaryIO
 
+from include.files import sync
 from include.publish.errors import FinalPublishError, PublishError, explained
 from include.publish.manifest import NAME, Entry, Manifest
-from include.publish.target import Target, content_of
+from include.publish.target import Content, Target, content_of
 from include.settings import DBT_MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -78,39 +81,42 @@ def publish(data_dir: Path, target: Target, data_sets: Iterable[str], seconds: f
             as it is to be.
     """
     names = sorted(data_sets)
-    try:
-        with source_id(data_dir) as source:
-            target.prepare(names)
-            return Publisher(target, names, source).run(local_files(data_dir, names), time.monotonic() + seconds)
-    except Exception as error:
-        ours = explained(error, target.url)
-        if ours is None:
-            raise
-        raise ours from None
+    until = time.monotonic() + seconds
+    if not local_files(data_dir, names) and not (data_dir / SOURCE).exists():
+        logger.info("There is nothing to publish in %s yet.", data_dir)
+        return Done(uploaded=0, bytes=0, removed=0, left=0, files=0)
+    with source_id(data_dir) as source:
+        try:
+            return Publisher(target, names, source, until).run(local_files(data_dir, names))
+        except Exception as error:
+            ours = explained(error, target.url)
+            if ours is None:
+                raise
+            raise ours from None
 
 
 class Publisher:
-    """One run."""
+    """One run, until a time (`time.monotonic`)."""
 
-    def __init__(self, target: Target, data_sets: list[str], source: str) -> None:
-        self.target = target
+    def __init__(self, target: Target, data_sets: list[str], source: str, until: float) -> None:
+        self.target, self.data_sets, self.source, self.until = target, data_sets, source, until
         self.there = target.stored(data_sets)
-        self.data_sets, self.source = data_sets, source
         self.known = self.read_manifest()
         self.files: dict[str, Entry] = dict(self.known.files)
 
-    def run(self, wanted: Mapping[str, Local], until: float) -> Done:
-        """Uploads until a time (`time.monotonic`), says so, removes."""
+    def run(self, wanted: Mapping[str, Local]) -> Done:
+        """Uploads, says so, removes."""
         self.check_loss(wanted)
+        self.target.clean(self.data_sets)
         changed = [local for local in wanted.values() if not self.is_published(local)]
-        uploaded = self.upload_all(changed, until)
+        uploaded = self.upload_all(changed)
         gone = sorted((self.files.keys() | self.there.keys()) - wanted.keys())
+        # What is no data set any more is only known by the manifest.
+        self.remove([path for path in gone if self.data_set_of(path) not in self.data_sets])
         for path in gone:
             self.files.pop(path, None)
         self.write_manifest()
-        for path in gone:
-            self.target.remove(path)
-            logger.info("%s has left, and is removed.", path)
+        self.remove([path for path in gone if self.data_set_of(path) in self.data_sets])
         done = Done(
             uploaded=len(uploaded),
             bytes=sum(entry.bytes for entry in uploaded),
@@ -121,22 +127,44 @@ class Publisher:
         logger.info("Published to %s: %s", self.target.url, done)
         return done
 
-    def upload_all(self, changed: list[Local], until: float) -> list[Entry]:
-        """Uploads until a time (`time.monotonic`); tells each file, and in the manifest some at a time."""
+    def remove(self, paths: list[str]) -> None:
+        """Removes objects, and tells each."""
+        for path in paths:
+            self.target.remove(path)
+            logger.info("%s has left, and is removed.", path)
+
+    def data_set_of(self, path: str) -> str:
+        return path.partition("/")[0].removesuffix(".parquet")
+
+    def upload_all(self, changed: list[Local]) -> list[Entry]:
+        """Uploads until time is up; tells each file, and in the manifest some at a time, also when one fails."""
         uploaded: list[Entry] = []
         total = megabytes(local.bytes for local in changed)
         logger.info("To upload: %d files, %s MB.", len(changed), total)
         with ThreadPoolExecutor(WORKERS) as pool:
             for start in range(0, len(changed), BATCH):
-                if time.monotonic() > until:
-                    logger.warning("%d files are left to the next run: time is up.", len(changed) - start)
-                    break
-                for entry in pool.map(self.upload, changed[start : start + BATCH]):
-                    self.files[entry.path] = entry
-                    uploaded.append(entry)
-                    sent = megabytes(entry.bytes for entry in uploaded)
-                    logger.info("%s (%d of %d, %s of %s MB)", entry.path, len(uploaded), len(changed), sent, total)
-                self.write_manifest()
+                failures: list[Exception] = []
+                try:
+                    for upload in [pool.submit(self.upload, local) for local in changed[start : start + BATCH]]:
+                        try:
+                            entry = upload.result()
+                        except Exception as error:
+                            failures.append(error)
+                            self.until = -inf  # what has not begun yet need not
+                            continue
+                        if entry:
+                            self.files[entry.path] = entry
+                            uploaded.append(entry)
+                            sent = megabytes(entry.bytes for entry in uploaded)
+                            done = f"{len(uploaded)} of {len(changed)} files, {sent} of {total} MB"
+                            logger.info("%s (%s)", entry.path, done)
+                finally:
+                    if uploaded:
+                        self.write_manifest()
+                if failures:
+                    raise failures[0]
+        if len(uploaded) < len(changed):
+            logger.warning("%d files are left to the next run: time is up.", len(changed) - len(uploaded))
         return uploaded
 
     def read_manifest(self) -> Manifest:
@@ -151,8 +179,9 @@ class Publisher:
             if known.source != self.source:
                 raise FinalPublishError(
                     f"{self.target.url} is published from another data folder ({known.source}); this one is "
-                    f"{self.source}. Set another REPORTING_URL. If this folder is to take the other one's place, write "
-                    f"{known.source} into its file {SOURCE}. Nothing was changed."
+                    f"{self.source}. Is the disk of DATA_DIR mounted? Else set another REPORTING_URL; or, if this "
+                    f"folder is to take the other one's place, write {known.source} into its file {SOURCE}. Nothing "
+                    "was changed."
                 )
             return known
         if self.there:
@@ -192,24 +221,22 @@ class Publisher:
             return False
         if entry.modified_at == local.modified_at:
             return True
-        with local.file.open("rb") as file:
-            if content_of(file).sha256 != entry.sha256:
-                return False
+        if content_here(local).sha256 != entry.sha256:
+            return False
         self.files[local.path] = replace(entry, modified_at=local.modified_at)
         return True
 
-    def upload(self, local: Local) -> Entry:
-        """Puts a file in its place and makes sure that it is there."""
+    def upload(self, local: Local) -> Entry | None:
+        """Puts a file in its place and makes sure that it is there; None if time is up."""
+        if time.monotonic() > self.until:
+            return None
         for attempt in range(1, ATTEMPTS + 1):
+            content = content_here(local)
             try:
-                with local.file.open("rb") as file:
-                    content = content_of(file)
                 self.target.put(local.file, local.path)
                 etag = self.target.check(local.path, content)
-            except (PublishError, FileNotFoundError):
-                if not local.file.exists():
-                    raise PublishError(f"{local.file} went away while it was published; the next run knows.") from None
-                if attempt == ATTEMPTS:
+            except (PublishError, FileNotFoundError) as error:
+                if attempt == ATTEMPTS or isinstance(error, FinalPublishError):
                     raise
             else:
                 break
@@ -224,20 +251,64 @@ class Publisher:
         )
 
 
+def content_here(local: Local) -> Content:
+    """What a file of the data folder holds.
+
+    Raises:
+        PublishError: it has gone since it was listed.
+        FinalPublishError: it cannot be read.
+    """
+    try:
+        with local.file.open("rb") as file:
+            return content_of(file)
+    except FileNotFoundError:
+        raise PublishError(f"{local.file} went away while the data sets were published; run this again.") from None
+    except OSError as error:
+        raise FinalPublishError(
+            f"{local.file} cannot be read ({error.strerror}): see to its owner and mode, and to the disk."
+        ) from None
+
+
 @contextmanager
 def source_id(data_dir: Path) -> Iterator[str]:
-    """The name of the data folder, made where it has none; whoever has it is the only one who publishes from there."""
-    with (data_dir / SOURCE).open("a+") as file:
-        # Where the file system has no locks, Airflow's pool is left, which keeps its own runs apart.
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        name = file.read().strip()
-        if not name:
-            name = secrets.token_hex(8)
-            file.write(f"{name}\n")
-            file.flush()
+    """The name of the data folder, made where it has none; whoever has it is the only one who publishes from there.
+
+    Raises:
+        FinalPublishError: it cannot be kept, or is none.
+    """
+    path = data_dir / SOURCE
+    try:
+        file = path.open("a+b")
+        name = kept_name(path, file)
+    except OSError as error:
+        raise FinalPublishError(
+            f"{path} cannot be written ({error.strerror}): see to its folder's owner and mode, and to the disk."
+        ) from None
+    with file:
         yield name
+
+
+def kept_name(path: Path, file: BinaryIO) -> str:
+    """Locks the file, however long that takes, and reads the name in it, or writes one."""
+    # Where the file system has no locks, Airflow's pool is left, which keeps its own runs apart.
+    with suppress(OSError):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("Something else publishes from %s: waiting for its end.", path.parent)
+            fcntl.flock(file, fcntl.LOCK_EX)
+    file.seek(0)
+    name = file.read().decode(errors="replace").strip()
+    if not name:
+        name = secrets.token_hex(8)
+        file.write(f"{name}\n".encode())
+        file.flush()
+        # Before anything is published under the name: after a power cut, it would be another folder's.
+        sync(path)
+        sync(path.parent)
+    if not re.fullmatch("[0-9a-f]{16}", name):
+        raise FinalPublishError(f"{path} is damaged: write what `source` is in the published {NAME} into it.")
+    return name
 
 
 def local_files(data_dir: Path, data_sets: Iterable[str]) -> dict[str, Local]:
@@ -264,7 +335,13 @@ def time_of(status: os.stat_result) -> str:
 
 
 def reporting_data_sets() -> list[str]:
-    """The models that are Parquet for readers, as dbt's manifest knows them."""
+    """The models that are Parquet for readers, as dbt's manifest knows them.
+
+    Raises:
+        FinalPublishError: it has not been made.
+    """
+    if not DBT_MANIFEST.is_file():
+        raise FinalPublishError(f"{DBT_MANIFEST} is missing: run `make manifest`.")
     nodes = json.loads(DBT_MANIFEST.read_bytes())["nodes"].values()
     return [
         node["alias"]

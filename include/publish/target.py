@@ -6,7 +6,8 @@ import base64
 import binascii
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from include.files import sync
-from include.publish.errors import PublishError
+from include.publish.errors import FinalPublishError, PublishError
 
 CHUNK = 2**20
 # Beside the data sets, where no reader looks.
@@ -31,10 +32,15 @@ class Content:
     md5: str
 
 
-class Target:
-    """A file system of fsspec below one prefix; paths are relative to it.
+def target_of(fs: AbstractFileSystem, url: str) -> Target:
+    """The place that a REPORTING_URL names, on its file system."""
+    return Folder(url) if isinstance(fs, LocalFileSystem) else Target(fs, fs._strip_protocol(url), url)
 
-    An object store shows a new object when all of it has arrived, and not before. In a folder, a rename does that.
+
+class Target:
+    """A prefix of an object store, which shows a new object when all of it has arrived, and not before.
+
+    Paths are relative to the prefix. Whatever the cloud's library raises comes through.
 
     Args:
         fs: the file system, with its credentials.
@@ -44,28 +50,19 @@ class Target:
 
     def __init__(self, fs: AbstractFileSystem, root: str, url: str) -> None:
         self.fs, self.root, self.url = fs, root.rstrip("/"), url
-        self.is_folder = isinstance(fs, LocalFileSystem)
 
-    def prepare(self, data_sets: Iterable[str]) -> None:
-        """Removes what a killed run left half done, which no reader sees.
-
-        Raises:
-            FileNotFoundError: the folder is missing.
-        """
-        if self.is_folder:
-            # It may be where a disk is mounted: making it would fill another one.
-            if not Path(self.root).is_dir():
-                raise FileNotFoundError(f"no folder {self.root}")
-            shutil.rmtree(f"{self.root}/{WORKPLACE}", ignore_errors=True)
-        elif hasattr(self.fs, "list_multipart_uploads"):
-            # S3 keeps, and charges for, the parts of an upload until somebody says that it is over.
-            bucket, _, prefix = self.root.partition("/")
-            ours = tuple(f"{prefix}/{name}.parquet".lstrip("/") for name in data_sets)
-            for upload in self.fs.list_multipart_uploads(bucket) or []:
-                if upload["Key"].startswith(ours):
-                    self.fs.call_s3(
-                        "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
+    def clean(self, data_sets: Iterable[str]) -> None:
+        """Removes what a killed run left half done, which no reader sees: what is ours, and nobody else is at it."""
+        if not hasattr(self.fs, "list_multipart_uploads"):
+            return
+        # S3 keeps, and charges for, the parts of an upload until somebody says that it is over.
+        bucket, _, prefix = self.root.partition("/")
+        for name in data_sets:
+            begins = f"{prefix}/{name}.parquet".lstrip("/")
+            for upload in self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=begins).get("Uploads", []):
+                which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                if upload["Key"] == begins or upload["Key"].startswith(f"{begins}/"):
+                    self.fs.call_s3("abort_multipart_upload", Bucket=bucket, **which)
 
     def stored(self, data_sets: Iterable[str]) -> dict[str, str]:
         """The state (`etag`) of each object of the data sets that is there, by path.
@@ -91,17 +88,11 @@ class Target:
 
     def put(self, file: Path, path: str) -> None:
         """Uploads a file in the place of the object, if there is one: in one step, for every reader."""
-        if not self.is_folder:
-            self.fs.put_file(str(file), self.full(path))
-            return
-        self._replace(lambda half: shutil.copyfile(file, half), path)
+        self.fs.put_file(str(file), self.full(path))
 
     def write(self, content: bytes, path: str) -> None:
         """Writes an object in the place of the old one, in one step."""
-        if not self.is_folder:
-            self.fs.pipe_file(self.full(path), content)
-            return
-        self._replace(lambda half: half.write_bytes(content), path)
+        self.fs.pipe_file(self.full(path), content)
 
     def check(self, path: str, content: Content) -> str:
         """Makes sure that an object holds what it should; returns its state.
@@ -123,28 +114,66 @@ class Target:
 
     def remove(self, path: str) -> None:
         """Removes an object; nothing happens if it has gone."""
-        try:
+        with suppress(FileNotFoundError):
             self.fs.rm_file(self.full(path))
-        except FileNotFoundError:
-            return
-        if self.is_folder and (partition := Path(self.full(path)).parent) != Path(self.root):
-            # An object store has no folders that could stay empty.
-            try:
-                partition.rmdir()
-            except OSError:
-                return
 
     def full(self, path: str) -> str:
         return f"{self.root}/{path}"
 
-    def _replace(self, write: Any, path: str) -> None:
+
+class Folder(Target):
+    """A folder, in which a file is written beside the data sets and then put in its place in one rename.
+
+    Raises:
+        FinalPublishError: it is not there. It may be where a disk is mounted: making it would fill another one.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(LocalFileSystem(), path, path)
+        if not Path(path).is_dir():
+            raise FinalPublishError(
+                f"The folder {path} does not exist. Mount its disk, make it, or correct REPORTING_URL."
+            )
+
+    def clean(self, data_sets: Iterable[str]) -> None:
+        """Removes files that a killed run has not put in their place."""
+        shutil.rmtree(self.full(WORKPLACE), ignore_errors=True)
+
+    def stored(self, data_sets: Iterable[str]) -> dict[str, str]:
+        """The state of each file of the data sets, by path; of a data set that is a link to a folder, too."""
+        found = {}
+        for name in data_sets:
+            place = Path(self.full(f"{name}.parquet"))
+            for file in [place] if place.is_file() else place.rglob("*"):
+                if file.is_file():
+                    found[file.relative_to(self.root).as_posix()] = etag_of(self.fs.info(str(file)))
+        return found
+
+    def put(self, file: Path, path: str) -> None:
+        self._replace(lambda half: shutil.copyfile(file, half), path)
+
+    def write(self, content: bytes, path: str) -> None:
+        self._replace(lambda half: half.write_bytes(content), path)
+
+    def remove(self, path: str) -> None:
+        """Removes a file, and its day's folder if nothing is left in it."""
+        super().remove(path)
+        partition = Path(self.full(path)).parent
+        if partition != Path(self.root):
+            with suppress(OSError):
+                partition.rmdir()
+
+    def _replace(self, write: Callable[[Path], object], path: str) -> None:
         target = Path(self.full(path))
-        half = Path(self.root, WORKPLACE, path.replace("/", "_"))
+        half = Path(self.full(WORKPLACE), path.replace("/", "_"))
         half.parent.mkdir(exist_ok=True)
         write(half)
         sync(half)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        half.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            half.replace(target)
+        except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+            raise FinalPublishError(f"{error.filename} is in the way of {target}: move it away.") from None
         sync(target.parent)
 
 
@@ -158,10 +187,8 @@ def digests_of(info: dict[str, Any]) -> set[str]:
     found = {etag_of(info)}
     told = info.get("md5Hash") or info.get("content_md5") or getattr(info.get("content_settings"), "content_md5", None)
     if isinstance(told, str):
-        try:
+        with suppress(binascii.Error):
             found.add(base64.b64decode(told).hex())
-        except binascii.Error:
-            return found
     elif told:
         found.add(bytes(told).hex())
     return found

@@ -14,14 +14,13 @@ from pathlib import Path
 import duckdb
 import pytest
 from conftest import INSTALLED, lacks
-from fsspec.implementations.local import LocalFileSystem
 from reporting import DATA_SETS, three_days
 from servers.cloud import Cloud
 from states import BY_DAY, DIMENSIONS
 from warehouse import Warehouse, streams
 
 from include.publish.publisher import publish
-from include.publish.target import Target
+from include.publish.target import Folder, Target
 from include.settings import ROOT
 
 DAYS = 30
@@ -120,7 +119,7 @@ def test_a_month_is_read_back_from_a_folder_as_it_is(month: Warehouse, tmp_path:
         lacks("needs Java (Debian: apt install default-jre-headless)")
     reports = tmp_path / "reports"
     reports.mkdir()
-    publish(month.data_dir, Target(LocalFileSystem(), str(reports), str(reports)), BY_DAY + DIMENSIONS)
+    publish(month.data_dir, Folder(str(reports)), BY_DAY + DIMENSIONS)
     read_back("spark", lambda code: code.replace("/mnt/reports", str(reports)), month, tmp_path)
 
 

@@ -170,8 +170,8 @@ def test_with_a_reporting_url_each_run_ends_with_publishing(monkeypatch: pytest.
         assert (task.upstream_task_ids, task.downstream_task_ids) == ({"report"}, set())
         assert (task.pool, task.trigger_rule) == (PUBLISH_POOL, "none_failed")
         assert task.doc_md and [asset.name for asset in task.outlets] == ["published"]
-        # With all its tries, it is done before the next hour's snapshot would be lost.
-        assert task.execution_timeout * (task.retries + 1) <= timedelta(hours=1) and task.retries >= 2
+        # With all its tries, and one of the other DAG's before it, it is done before the next snapshot would be lost.
+        assert task.execution_timeout * (task.retries + 2) < timedelta(minutes=50) and task.retries
 
 
 def test_a_bad_reporting_url_is_an_import_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

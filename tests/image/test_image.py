@@ -126,6 +126,15 @@ def test_the_pinned_packages_fit_together(image: Image) -> None:
     assert image.run("python", "--version").startswith(f"Python {version_of_the_image()}.")
 
 
+def test_a_clouds_part_fits_in(image: Image) -> None:
+    """As with CLOUD in .env, which the compose file hands to the build."""
+    steps = DockerfileParser(str(ROOT / "Dockerfile"), cache_content=True).structure
+    [step] = [step["value"] for step in steps if step["instruction"] == "RUN" and "CLOUD" in step["value"]]
+    image.run("bash", "-euc", image.here(step), CLOUD="s3")
+    assert "No broken requirements" in image.run("pip", "check")
+    image.run("python", "-c", "from airflow.sdk.io import has_fs; assert has_fs('s3')")
+
+
 def test_manifest_and_docs_are_built_and_dbt_need_not_parse_again(image: Image) -> None:
     target = image.app / "include" / "dbt" / "target"
     assert "fact_streams" in (target / "static_index.html").read_text()

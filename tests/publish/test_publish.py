@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 from reporting import BY_DAY, DATA_SETS, DIMENSION, Reporting, three_days
 
 from include.publish.errors import FinalPublishError, PublishError
 from include.publish.publisher import Done, publish, reporting_data_sets
-from include.publish.target import Target
+from include.publish.target import Folder
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def there(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def target(there: Path) -> Target:
-    return Target(LocalFileSystem(), str(there), str(there))
+def target(there: Path) -> Folder:
+    return Folder(str(there))
 
 
 def published(there: Path) -> dict[str, bytes]:
@@ -42,7 +42,7 @@ def manifest(there: Path) -> dict[str, dict[str, object]]:
     return {file["path"]: file for file in json.loads((there / "manifest.json").read_bytes())["files"]}
 
 
-def test_what_is_here_is_there_and_in_the_manifest(here: Reporting, there: Path, target: Target) -> None:
+def test_what_is_here_is_there_and_in_the_manifest(here: Reporting, there: Path, target: Folder) -> None:
     done = publish(here.data_dir, target, DATA_SETS)
     contents = here.contents()
     assert done == Done(uploaded=7, bytes=sum(map(len, contents.values())), removed=0, left=0, files=7)
@@ -67,7 +67,7 @@ def states(there: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in there.rglob("*") if path.is_file()}
 
 
-def test_a_second_run_writes_nothing(here: Reporting, there: Path, target: Target) -> None:
+def test_a_second_run_writes_nothing(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = states(there)
     assert publish(here.data_dir, target, DATA_SETS) == Done(uploaded=0, bytes=0, removed=0, left=0, files=7)
@@ -75,7 +75,7 @@ def test_a_second_run_writes_nothing(here: Reporting, there: Path, target: Targe
 
 
 def test_a_changed_day_and_a_new_one_are_uploaded_and_nothing_else(
-    here: Reporting, there: Path, target: Target
+    here: Reporting, there: Path, target: Folder
 ) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = states(there)
@@ -91,7 +91,7 @@ def test_a_changed_day_and_a_new_one_are_uploaded_and_nothing_else(
     }
 
 
-def test_content_counts_and_not_its_time(here: Reporting, there: Path, target: Target) -> None:
+def test_content_counts_and_not_its_time(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = published(there)
     here.write_day(1, seed=1)  # the same rows, written anew
@@ -103,7 +103,7 @@ def test_content_counts_and_not_its_time(here: Reporting, there: Path, target: T
     assert str(written).endswith(f".{modified.stat().st_mtime_ns // 1000 % 10**6:06d}Z")
 
 
-def test_a_day_that_has_left_leaves(here: Reporting, there: Path, target: Target) -> None:
+def test_a_day_that_has_left_leaves(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     here.remove_day(0)
     assert publish(here.data_dir, target, DATA_SETS).removed == 2
@@ -112,7 +112,7 @@ def test_a_day_that_has_left_leaves(here: Reporting, there: Path, target: Target
     assert not (there / "fact_streams.parquet" / "file_name_date=2025-08-01").exists()
 
 
-def test_a_data_set_that_is_no_model_any_more_leaves(here: Reporting, there: Path, target: Target) -> None:
+def test_a_data_set_that_is_no_model_any_more_leaves(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     publish(here.data_dir, target, [BY_DAY, DIMENSION])
     assert {path.split(".")[0] for path in published(there)} == {BY_DAY, DIMENSION}
@@ -128,7 +128,7 @@ def test_a_data_set_that_is_no_model_any_more_leaves(here: Reporting, there: Pat
     ids=["lost", "torn", "doubled"],
 )
 def test_what_somebody_else_did_there_is_put_right(
-    harm: Callable[[Path], object], here: Reporting, there: Path, target: Target
+    harm: Callable[[Path], object], here: Reporting, there: Path, target: Folder
 ) -> None:
     publish(here.data_dir, target, DATA_SETS)
     harm(there / "fact_streams.parquet" / "file_name_date=2025-08-02" / "data.parquet")
@@ -136,7 +136,7 @@ def test_what_somebody_else_did_there_is_put_right(
     assert published(there) == here.contents()
 
 
-def test_other_files_of_the_place_are_left_alone(here: Reporting, there: Path, target: Target) -> None:
+def test_other_files_of_the_place_are_left_alone(here: Reporting, there: Path, target: Folder) -> None:
     other = there / "reports" / "mine.parquet"
     other.parent.mkdir()
     other.write_bytes(b"mine")
@@ -145,7 +145,7 @@ def test_other_files_of_the_place_are_left_alone(here: Reporting, there: Path, t
     assert other.read_bytes() == b"mine"
 
 
-def test_an_empty_data_folder_is_taken_for_a_mistake(here: Reporting, there: Path, target: Target) -> None:
+def test_an_empty_data_folder_is_taken_for_a_mistake(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = states(there)
     for number in range(3):
@@ -153,10 +153,18 @@ def test_an_empty_data_folder_is_taken_for_a_mistake(here: Reporting, there: Pat
     with pytest.raises(FinalPublishError, match=r"Nothing of agg_platform_hourly .* 3 files .* Is the disk mounted"):
         publish(here.data_dir, target, DATA_SETS)
     assert states(there) == before
+    # And so with the disk itself away.
+    (here.data_dir / "publisher_id").unlink()
+    (here.data_dir / "dim_games.parquet").unlink()
+    publish(here.data_dir, target, DATA_SETS)
+    here.write_day(0, seed=0)
+    with pytest.raises(FinalPublishError, match=r"from another data folder .* Is the disk of DATA_DIR mounted"):
+        publish(here.data_dir, target, DATA_SETS)
+    assert states(there) == before
 
 
 def test_a_place_that_another_data_folder_publishes_to_is_not_touched(
-    here: Reporting, there: Path, target: Target, tmp_path: Path
+    here: Reporting, there: Path, target: Folder, tmp_path: Path
 ) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = states(there)
@@ -174,7 +182,7 @@ def test_a_place_that_another_data_folder_publishes_to_is_not_touched(
 
 
 def test_files_of_somebody_else_where_the_data_sets_go_are_not_touched(
-    here: Reporting, there: Path, target: Target
+    here: Reporting, there: Path, target: Folder
 ) -> None:
     strange = there / "fact_streams.parquet" / "part.parquet"
     strange.parent.mkdir()
@@ -185,39 +193,145 @@ def test_files_of_somebody_else_where_the_data_sets_go_are_not_touched(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": 2}', b'{"version": 1, "source": "a"}'])
-def test_a_manifest_that_cannot_be_read_stops_all(content: bytes, here: Reporting, there: Path, target: Target) -> None:
+def test_a_manifest_that_cannot_be_read_stops_all(content: bytes, here: Reporting, there: Path, target: Folder) -> None:
     (there / "manifest.json").write_bytes(content)
     with pytest.raises(FinalPublishError, match="is no manifest that this version can read"):
         publish(here.data_dir, target, DATA_SETS)
     assert [path.name for path in there.iterdir()] == ["manifest.json"]
 
 
-def test_a_missing_folder_is_not_made(here: Reporting, tmp_path: Path) -> None:
-    target = Target(LocalFileSystem(), str(tmp_path / "disk"), "the disk")
-    with pytest.raises(FinalPublishError, match=r"the disk does not exist .* Create the container, bucket or folder"):
-        publish(here.data_dir, target, DATA_SETS)
+def test_a_missing_folder_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(
+        FinalPublishError, match=r"disk does not exist\. Mount its disk, make it, or correct REPORTING_URL"
+    ):
+        Folder(str(tmp_path / "disk"))
     assert not (tmp_path / "disk").exists()
 
 
-def test_when_time_is_up_the_next_run_goes_on(here: Reporting, there: Path, target: Target) -> None:
+def test_before_there_is_anything_nothing_is_claimed(
+    here: Reporting, there: Path, target: Folder, tmp_path: Path
+) -> None:
+    """So that a disk which is mounted later finds no name of a folder that is not it."""
+    empty = tmp_path / "mount-point"
+    empty.mkdir()
+    assert publish(empty, target, DATA_SETS) == Done(uploaded=0, bytes=0, removed=0, left=0, files=0)
+    assert list(empty.iterdir()) == list(there.iterdir()) == []
+    publish(here.data_dir, target, DATA_SETS)
+    assert published(there) == here.contents()
+
+
+def test_one_who_is_refused_leaves_the_owners_work_alone(
+    here: Reporting, there: Path, target: Folder, tmp_path: Path
+) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    half = there / ".publishing" / "half"
+    half.write_bytes(b"of the owner")
+    with pytest.raises(FinalPublishError, match="published from another data folder"):
+        publish(three_days(tmp_path / "another").data_dir, target, DATA_SETS)
+    assert half.exists()
+    publish(here.data_dir, target, DATA_SETS)
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\0" * 17, b"../../x"])
+def test_a_damaged_name_of_the_data_folder_is_told(name: bytes, here: Reporting, target: Folder) -> None:
+    (here.data_dir / "publisher_id").write_bytes(name)
+    with pytest.raises(FinalPublishError, match="publisher_id is damaged: write what `source` is"):
+        publish(here.data_dir, target, DATA_SETS)
+
+
+@pytest.mark.parametrize("path", ["../victim", "/victim", "fact_streams.parquet/../../victim", "mine.txt"])
+def test_a_manifest_that_names_what_is_no_data_set_removes_nothing(
+    path: str, here: Reporting, there: Path, target: Folder
+) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    content = json.loads((there / "manifest.json").read_bytes())
+    content["files"].append({**content["files"][0], "path": path})
+    (there / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(FinalPublishError, match="is no manifest that this version can read"):
+        publish(here.data_dir, target, DATA_SETS)
+
+
+def test_one_file_that_fails_does_not_have_the_others_sent_again(
+    here: Reporting, there: Path, target: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3, 12):
+        here.write_day(number, seed=number)
+    put, sent = target.put, []
+
+    def put_all_but_one(file: Path, path: str) -> None:
+        sent.append(path)
+        if path == "fact_streams.parquet/file_name_date=2025-08-06/data.parquet":
+            raise TimeoutError("too late")
+        put(file, path)
+
+    monkeypatch.setattr(target, "put", put_all_but_one)
+    with pytest.raises(PublishError, match=r"broke off .*too late"):
+        publish(here.data_dir, target, DATA_SETS)
+    assert manifest(there).keys() == published(there).keys() and len(manifest(there)) >= 5
+    first = set(sent)
+    sent.clear()
+    monkeypatch.setattr(target, "put", lambda file, path: (sent.append(path), put(file, path)))
+    publish(here.data_dir, target, DATA_SETS)
+    assert published(there) == here.contents()
+    assert first & set(sent) == {"fact_streams.parquet/file_name_date=2025-08-06/data.parquet"}
+
+
+def test_killed_while_a_data_set_leaves_the_next_run_removes_the_rest(
+    here: Reporting, there: Path, target: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, "remove", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish(here.data_dir, target, [BY_DAY, DIMENSION])
+    publish(here.data_dir, target, [BY_DAY, DIMENSION])
+    assert {path.split(".")[0] for path in published(there)} == {BY_DAY, DIMENSION}
+
+
+def test_a_day_that_leaves_in_the_middle_is_not_taken_for_a_missing_place(
+    here: Reporting, target: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    here.write_day(1, seed=1)  # the same rows, written anew: to be compared
+    monkeypatch.setattr(target, "clean", lambda _: here.remove_day(1))
+    with pytest.raises(PublishError, match=r"data\.parquet went away") as told:
+        publish(here.data_dir, target, DATA_SETS)
+    assert not isinstance(told.value, FinalPublishError)
+
+
+def test_a_folder_in_the_way_is_named(here: Reporting, there: Path, target: Folder) -> None:
+    (there / "dim_games.parquet").mkdir()
+    with pytest.raises(FinalPublishError, match=r"dim_games\.parquet is in the way"):
+        publish(here.data_dir, target, DATA_SETS)
+
+
+def test_a_data_set_that_is_a_link_is_known_there(here: Reporting, there: Path, target: Folder, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (there / "fact_streams.parquet").symlink_to(tmp_path / "elsewhere")
+    publish(here.data_dir, target, DATA_SETS)
+    assert publish(here.data_dir, target, DATA_SETS).uploaded == 0
+
+
+def test_when_time_is_up_the_next_run_goes_on(here: Reporting, there: Path, target: Folder) -> None:
     for number in range(3, 20):
         here.write_day(number, seed=number)
-    done = publish(here.data_dir, target, DATA_SETS, seconds=0)
+    done = publish(here.data_dir, target, DATA_SETS, seconds=-1)
     assert (done.uploaded, done.left) == (0, 41)
     assert manifest(there) == {}
-    # One lot, and then it is late.
-    ticks = iter([0.0, 1.0, 3.0])
+    # The time of the start, then one of each file, in whatever order.
+    ticks = itertools.count()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("include.publish.publisher.time.monotonic", lambda: next(ticks))
-        done = publish(here.data_dir, target, DATA_SETS, seconds=2)
-    assert (done.uploaded, done.left) == (32, 9)
+        done = publish(here.data_dir, target, DATA_SETS, seconds=35)
+    assert (done.uploaded, done.left) == (35, 6)
     assert manifest(there).keys() == published(there).keys()
-    assert publish(here.data_dir, target, DATA_SETS).uploaded == 9
+    assert publish(here.data_dir, target, DATA_SETS).uploaded == 6
     assert published(there) == here.contents()
 
 
 def test_a_file_that_is_made_anew_while_it_is_uploaded_is_uploaded_whole(
-    here: Reporting, there: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+    here: Reporting, there: Path, target: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put, changes = target.put, iter([11])
 
@@ -237,7 +351,7 @@ def test_a_file_that_is_made_anew_while_it_is_uploaded_is_uploaded_whole(
 
 
 def test_what_does_not_arrive_whole_is_told_and_not_in_the_manifest(
-    here: Reporting, there: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+    here: Reporting, there: Path, target: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = target.put
 
@@ -249,13 +363,13 @@ def test_what_does_not_arrive_whole_is_told_and_not_in_the_manifest(
     monkeypatch.setattr(target, "put", put_torn)
     with pytest.raises(PublishError, match=r"dim_games.parquet does not hold what was uploaded"):
         publish(here.data_dir, target, DATA_SETS)
-    assert manifest(there) == {}
+    assert "dim_games.parquet" not in manifest(there)
     monkeypatch.setattr(target, "put", put)
     publish(here.data_dir, target, DATA_SETS)
     assert published(there) == here.contents()
 
 
-def test_two_at_once_wait_for_each_other(here: Reporting, there: Path, target: Target) -> None:
+def test_two_at_once_wait_for_each_other(here: Reporting, there: Path, target: Folder) -> None:
     results: list[Done] = []
     threads = [
         threading.Thread(target=lambda: results.append(publish(here.data_dir, target, DATA_SETS))) for _ in range(4)
@@ -268,7 +382,7 @@ def test_two_at_once_wait_for_each_other(here: Reporting, there: Path, target: T
     assert published(there) == here.contents()
 
 
-def test_a_full_disk_there_leaves_the_old_files(here: Reporting, there: Path, target: Target) -> None:
+def test_a_full_disk_there_leaves_the_old_files(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = published(there)
     here.write_day(1, seed=9)

@@ -38,7 +38,7 @@ def test_it_publishes_and_counts(reports: Path) -> None:
 
 def test_what_will_not_get_better_is_not_tried_again(reports: Path) -> None:
     reports.rmdir()
-    with pytest.raises(AirflowFailException, match=r"reports does not exist .* correct REPORTING_URL"):
+    with pytest.raises(AirflowFailException, match=r"reports does not exist\. .* correct REPORTING_URL"):
         publish_reporting()
 
 
