@@ -66,7 +66,7 @@ server-check: $(VENV)/.installed-dev $(MANIFEST) ## docker-compose.yaml's servic
 
 cloud-check: $(VENV)/.installed-dev $(VENV)/.installed-clouds $(MANIFEST) ## Publishing to, and raw in, servers of Azure's, Google's and Amazon's object storage
 	@tests/cloud/install $(PYTHON)
-	@CLOUDS=1 $(BIN)/python -m pytest -n 0 tests/cloud tests/powerbi
+	@CLOUDS=1 $(BIN)/python -m pytest tests/cloud tests/powerbi
 
 soak: $(VENV)/.installed-dev $(MANIFEST) ## A week of hourly runs through Airflow, with faults (SOAK_RUNS=168)
 	@$(BIN)/python tests/soak/soak.py
