@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -137,35 +137,44 @@ class Publisher:
         return path.partition("/")[0].removesuffix(".parquet")
 
     def upload_all(self, changed: list[Local]) -> list[Entry]:
-        """Uploads until time is up; tells each file, and in the manifest some at a time, also when one fails."""
+        """Uploads until time is up; tells each file, and in the manifest some at a time."""
         uploaded: list[Entry] = []
         total = megabytes(local.bytes for local in changed)
         logger.info("To upload: %d files, %s MB.", len(changed), total)
         with ThreadPoolExecutor(WORKERS) as pool:
             for start in range(0, len(changed), BATCH):
-                failures: list[Exception] = []
+                uploads = [pool.submit(self.upload, local) for local in changed[start : start + BATCH]]
                 try:
-                    for upload in [pool.submit(self.upload, local) for local in changed[start : start + BATCH]]:
-                        try:
-                            entry = upload.result()
-                        except Exception as error:
-                            failures.append(error)
-                            self.until = -inf  # what has not begun yet need not
-                            continue
-                        if entry:
-                            self.files[entry.path] = entry
-                            uploaded.append(entry)
-                            sent = megabytes(entry.bytes for entry in uploaded)
-                            done = f"{len(uploaded)} of {len(changed)} files, {sent} of {total} MB"
-                            logger.info("%s (%s)", entry.path, done)
+                    for entry in self.finished(uploads):
+                        self.files[entry.path] = entry
+                        uploaded.append(entry)
+                        sent = megabytes(entry.bytes for entry in uploaded)
+                        done = f"{len(uploaded)} of {len(changed)} files, {sent} of {total} MB"
+                        logger.info("%s (%s)", entry.path, done)
+                except BaseException:
+                    self.until = -inf  # the task's time is up: what has not begun yet need not
+                    raise
                 finally:
-                    if uploaded:
-                        self.write_manifest()
-                if failures:
-                    raise failures[0]
+                    # Also if one has failed: what has arrived need not be sent again.
+                    self.write_manifest()
         if len(uploaded) < len(changed):
             logger.warning("%d files are left to the next run: time is up.", len(changed) - len(uploaded))
         return uploaded
+
+    def finished(self, uploads: list[Future[Entry | None]]) -> Iterator[Entry]:
+        """What has arrived; after the first failure nothing more is begun, and it is raised when the rest has ended."""
+        failures = []
+        for upload in uploads:
+            try:
+                entry = upload.result()
+            except Exception as error:
+                failures.append(error)
+                self.until = -inf
+            else:
+                if entry:
+                    yield entry
+        if failures:
+            raise failures[0]
 
     def read_manifest(self) -> Manifest:
         """What is published; in a new place nothing, and a manifest that says that it is ours.
