@@ -6,6 +6,7 @@ in turn, and gets a container of its own.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import secrets
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -110,6 +112,19 @@ def lacks(what: str) -> NoReturn:
     if os.environ.get("REQUIRE_CLOUD"):
         pytest.fail(f"REQUIRE_CLOUD is set: {what}")
     pytest.skip(what)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What breaks here stays broken until the test mends it: the libraries need not wait minutes between two tries."""
+    if importlib.util.find_spec("adlfs"):
+        for module in ("policies", "policies_async"):
+            retry = f"azure.storage.blob._shared.{module}.ExponentialRetry.get_backoff_time"
+            monkeypatch.setattr(retry, lambda *_: 0.2)
+    if importlib.util.find_spec("gcsfs"):
+        sleep = asyncio.sleep
+        of_retry = SimpleNamespace(**{**vars(asyncio), "sleep": lambda _: sleep(0.2)})
+        monkeypatch.setattr("gcsfs.retry.asyncio", of_retry)
 
 
 @pytest.fixture
