@@ -16,18 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from servers import azurite, gcs, swift
 from servers.cloud import PLAIN_GCS, Cloud
+from servers.installed import INSTALLED, lacks
 from servers.proxy import Proxy
 
 from include.local.services import free_port
-from include.settings import ROOT
 
 os.environ.update(PLAIN_GCS)
-INSTALLED = ROOT / "build" / "cloud"
 FILE_SYSTEMS = {"azure": "adlfs", "gcs": "gcsfs", "s3": "s3fs"}
 
 
@@ -105,13 +104,6 @@ def check(name: str, *programs: Path, needs_node: bool = False) -> None:
         lacks("the servers that stand for the clouds are not installed: make cloud-check")
     if not importlib.util.find_spec(FILE_SYSTEMS[name]):
         lacks(f"the part for {name} is not installed: make cloud-check")
-
-
-def lacks(what: str) -> NoReturn:
-    """This machine cannot run the test."""
-    if os.environ.get("REQUIRE_CLOUD"):
-        pytest.fail(f"REQUIRE_CLOUD is set: {what}")
-    pytest.skip(what)
 
 
 @pytest.fixture(autouse=True)

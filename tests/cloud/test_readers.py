@@ -13,9 +13,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import INSTALLED, lacks
 from reporting import DATA_SETS, three_days
 from servers.cloud import Cloud
+from servers.installed import INSTALLED, lacks
 from states import BY_DAY, DIMENSIONS
 from warehouse import Warehouse, streams
 
@@ -47,6 +47,8 @@ Change = Callable[[str], str]
 @pytest.fixture(scope="session")
 def month(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     """What the models make of a month of snapshots, three a day."""
+    if not os.environ.get("CLOUDS"):
+        pytest.skip("a campaign of its own: make cloud-check")
     warehouse = Warehouse(tmp_path_factory.mktemp("month"), tmp_path_factory.mktemp("dbt"))
     for number in range(DAYS):
         day = date(2025, 8, 1) + timedelta(days=number)
@@ -113,8 +115,6 @@ def test_a_month_is_read_back_from_google_as_it_is(gcs: Cloud, month: Warehouse,
 
 
 def test_a_month_is_read_back_from_a_folder_as_it_is(month: Warehouse, tmp_path: Path) -> None:
-    if not os.environ.get("CLOUDS"):
-        pytest.skip("a campaign of its own: make cloud-check")
     if not shutil.which("java"):
         lacks("needs Java (Debian: apt install default-jre-headless)")
     reports = tmp_path / "reports"
