@@ -13,7 +13,6 @@ from include import settings
 
 CONNECTION = "reporting"
 
-
 # What is not uploaded by then is left to the next run. A run that is held up for an hour costs the next one its
 # snapshot: two tries of its own, and waiting for one of another DAG's, must take less.
 BUDGET = timedelta(minutes=10)

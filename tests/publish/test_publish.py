@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from reporting import BY_DAY, DATA_SETS, DIMENSION, Reporting, three_days
 from include.publish.errors import FinalPublishError, PublishError
 from include.publish.publisher import Done, publish, reporting_data_sets
 from include.publish.target import Folder
+from include.settings import ROOT
 
 
 @pytest.fixture
@@ -395,6 +399,23 @@ def test_a_full_disk_there_leaves_the_old_files(here: Reporting, there: Path, ta
         with pytest.raises(PublishError, match="No space left on device"):
             publish(here.data_dir, target, DATA_SETS)
     assert published(there) == before
+
+
+def test_by_hand_it_publishes_or_says_what_is_missing(here: Reporting, there: Path) -> None:
+    def by_hand(url: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "DATA_DIR": str(here.data_dir), "REPORTING_URL": url}
+        command = [sys.executable, "-m", "include.publish"]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    done = by_hand(str(there))
+    assert done.returncode == 0 and "Published to" in done.stderr, done.stderr
+    assert published(there) == here.contents()
+    for url, told in (
+        ("", "Error: REPORTING_URL is not set"),
+        (f"{there}/none", "none does not exist. Mount its disk"),
+    ):
+        done = by_hand(url)
+        assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_data_sets_are_the_models_for_readers() -> None:
