@@ -129,7 +129,7 @@ def test_a_server_that_is_killed_is_started_again_at_the_same_address() -> None:
             except (OperationalError, ServiceError):  # not yet
                 return False
 
-        wait_until(answers, seconds=60)
+        wait_until(answers)
         assert database.address() == address
 
 

@@ -56,7 +56,7 @@ def reload_hour(up: Up, hour: datetime) -> Tasks:
     def wanted(run: dict[str, Any]) -> bool:
         return run["run_type"] == "backfill" and datetime.fromisoformat(run["logical_date"]) == hour
 
-    [run] = up.wait_for_runs(HOURLY, 1, seconds=300, wanted=wanted)
+    [run] = up.wait_for_runs(HOURLY, 1, wanted=wanted)
     found = up.api.call("GET", f"/dags/{HOURLY}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
     tasks = [task for task in found if task["task_id"].rpartition(".")[2] in MODELS]
     starts, ends = ([datetime.fromisoformat(task[name]) for task in tasks] for name in ("start_date", "end_date"))

@@ -103,7 +103,7 @@ def held_during(made: Stack, api: Api, dag_id: str, **conf: str) -> dict[str, fl
     looking.start()
     try:
         run_id = api.start(dag_id, **conf)
-        [run] = wait_for_runs(api, dag_id, 1, seconds=900, wanted=lambda run: run["dag_run_id"] == run_id)
+        [run] = wait_for_runs(api, dag_id, 1, wanted=lambda run: run["dag_run_id"] == run_id)
     finally:
         ended.set()
         looking.join()

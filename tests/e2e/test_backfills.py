@@ -51,7 +51,7 @@ def up(machine: Machine, warehouse: Warehouse, pings: PingServer) -> Iterator[Up
 
 def wait_for_backfills(up: Up) -> None:
     """Airflow says that a backfill has ended a while after its last run has, and takes no other one before."""
-    wait_until(lambda: all(backfill["completed_at"] for backfill in backfills_of(up)), seconds=300)
+    wait_until(lambda: all(backfill["completed_at"] for backfill in backfills_of(up)))
 
 
 def backfills_of(up: Up) -> list[dict[str, Any]]:
@@ -104,8 +104,8 @@ def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
     hours = {"from_date": "2025-01-02T02:00:00Z", "to_date": "2025-01-02T04:00:00Z"}
     api.call("POST", "/backfills", json={"dag_id": HOURLY, **hours, "reprocess_behavior": "completed"})
     by_hand = api.start(HOURLY)
-    reloads = up.wait_for_runs(RELOAD, 7, seconds=1200, wanted=lambda run: run["run_type"] == "backfill")
-    hourly = up.wait_for_runs(HOURLY, 5, seconds=600)
+    reloads = up.wait_for_runs(RELOAD, 7, wanted=lambda run: run["run_type"] == "backfill")
+    hourly = up.wait_for_runs(HOURLY, 5)
     reader.end()
 
     assert {run["state"] for run in [*reloads, *hourly]} == {"success"}
@@ -167,13 +167,13 @@ def test_the_forms_of_the_web_ui(machine: Machine, warehouse: Warehouse, up: Up,
         pick(2, "2025/01/02", "04:00")
         page.screenshot(path=tmp_path / "trigger.png")
         page.get_by_role("button", name="Trigger").last.click()
-        [run] = up.wait_for_runs(RELOAD, 1, seconds=300, wanted=lambda run: run["run_type"] == "manual")
+        [run] = up.wait_for_runs(RELOAD, 1, wanted=lambda run: run["run_type"] == "manual")
     assert (run["state"], run["conf"]["start"][:16], run["conf"]["end"][:16]) == (
         "success",
         "2025-01-02T03:00",
         "2025-01-02T04:00",
     )
-    up.wait_for_runs(RELOAD, 8, seconds=300)
+    up.wait_for_runs(RELOAD, 8)
     assert warehouse.published() == warehouse.oracle()
 
 

@@ -81,10 +81,13 @@ def stop_when(machine: Machine, tmp_path: Path, pattern: str, *arguments: str) -
     """Presses Ctrl-C as soon as `make reload` has told something; nothing of it may stay behind."""
     output = tmp_path / "reload.log"
     reload = machine.start("reload", *arguments, output=output)
-    wait_until(lambda: re.search(pattern, output.read_text()))
-    family = [psutil.Process(reload.pid), *psutil.Process(reload.pid).children(recursive=True)]
-    os.killpg(reload.pid, signal.SIGINT)
-    reload.wait(60)
+    try:
+        wait_until(lambda: reload.poll() is not None or re.search(pattern, output.read_text()), output)
+        assert re.search(pattern, output.read_text()), output.read_text()
+    finally:
+        family = [psutil.Process(reload.pid), *psutil.Process(reload.pid).children(recursive=True)]
+        os.killpg(reload.pid, signal.SIGINT)
+        reload.wait(60)
     assert psutil.wait_procs(family, timeout=30)[1] == []
 
 
@@ -107,7 +110,7 @@ def test_days_without_raw_are_named_and_a_failure_is_an_error(
     min((warehouse.raw / "twitch_streams").glob("*.parquet")).unlink()
     output = tmp_path / "reload.log"
     reload = machine.start("reload", "ALL=1", output=output)
-    wait_until(lambda: re.search(r"dbt.stg_streams +running", output.read_text()))
+    wait_until(lambda: re.search(r"dbt.stg_streams +running", output.read_text()), output)
     port = json.loads((machine.airflow / "running.json").read_text())["port"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOCAL_AIRFLOW_HOME", str(machine.airflow))

@@ -103,7 +103,7 @@ def processes_of(up: Up, task_instance: dict[str, Any]) -> tuple[list[psutil.Pro
 
 
 def wait_for_end(up: Up, run_id: str) -> str:
-    [run] = up.wait_for_runs(HOURLY, 1, seconds=300, wanted=lambda run: run["dag_run_id"] == run_id)
+    [run] = up.wait_for_runs(HOURLY, 1, wanted=lambda run: run["dag_run_id"] == run_id)
     return str(run["state"])
 
 
@@ -247,7 +247,7 @@ def test_two_schedulers_share_the_work_and_one_ends_what_the_other_had_begun(
     hours = {"from_date": "2025-01-01T00:00:00Z", "to_date": "2025-01-01T02:00:00Z"}
     up.api.call("POST", "/backfills", json={"dag_id": HOURLY, **hours})
     assert wait_for_end(up, up.api.start(HOURLY)) == "success"
-    runs = up.wait_for_runs(HOURLY, 3, seconds=300, wanted=lambda run: run["run_type"] == "backfill")
+    runs = up.wait_for_runs(HOURLY, 3, wanted=lambda run: run["run_type"] == "backfill")
     assert {run["state"] for run in runs} == {"success"}
     assert warehouse.published() == warehouse.oracle()
 

@@ -116,7 +116,7 @@ def test_a_run_survives_that_its_scheduler_is_replaced(server: Stack, api: Api, 
     wait_until(lambda: any(task["state"] == "running" for task in tasks_of(api, run_id)))
     server.stop("scheduler")
     server.start("scheduler")
-    [run] = wait_for_runs(api, HOURLY, 1, seconds=600, wanted=lambda run: run["dag_run_id"] == run_id)
+    [run] = wait_for_runs(api, HOURLY, 1, wanted=lambda run: run["dag_run_id"] == run_id)
     assert run["state"] == "success", api.failures(HOURLY, run_id)
     assert warehouse.published() == warehouse.oracle()
 
@@ -129,7 +129,7 @@ def test_a_run_survives_that_all_services_are_restarted(server: Stack, api: Api,
     for name in LONG_RUNNING:
         server.start(name)
     server.wait_until_healthy("api-server")
-    [run] = wait_for_runs(api, HOURLY, 1, seconds=600, wanted=lambda run: run["dag_run_id"] == run_id)
+    [run] = wait_for_runs(api, HOURLY, 1, wanted=lambda run: run["dag_run_id"] == run_id)
     assert run["state"] == "success", api.failures(HOURLY, run_id)
     assert warehouse.published() == warehouse.oracle()
 

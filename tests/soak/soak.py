@@ -60,7 +60,7 @@ def main() -> int:
             }
             with running_up(machine, **environ) as up:
                 # The run that is due at once would take its snapshot beside ours.
-                up.wait_for_runs(HOURLY, 1, seconds=300)
+                up.wait_for_runs(HOURLY, 1)
                 return soak(up, Warehouse(machine.data_dir, home), clock, chance)
 
 
@@ -73,18 +73,18 @@ def soak(up: Up, warehouse: Warehouse, clock: Path, chance: random.Random) -> in
         set_clock(clock, at)
         happen(number, at, up, warehouse, chance)
         run_id = up.api.start(HOURLY)
-        [run] = up.wait_for_runs(HOURLY, 1, seconds=600, wanted=lambda run, id=run_id: run["dag_run_id"] == id)
+        [run] = up.wait_for_runs(HOURLY, 1, wanted=lambda run, id=run_id: run["dag_run_id"] == id)
         if run["state"] != "success":
             problems.append(f"{run_id}: {up.api.failures(HOURLY, run_id)}")
         for process in [up.process, *up.process.children(recursive=True)]:
             note_memory(memory, process)
         print(f"{number}/{RUNS} {at:%a %H:%M} {run['state']} ({run['duration']:.0f} s)", flush=True)
-    up.wait_for_runs(RELOAD, RUNS // 24, seconds=600)
+    up.wait_for_runs(RELOAD, RUNS // 24)
     for torn in (warehouse.raw / "twitch_streams").glob("*.parquet"):
         if torn.stat().st_size == 200:
             torn.unlink()
     run_id = up.api.start(HOURLY)
-    up.wait_for_runs(HOURLY, 1, seconds=600, wanted=lambda run: run["dag_run_id"] == run_id)
+    up.wait_for_runs(HOURLY, 1, wanted=lambda run: run["dag_run_id"] == run_id)
     if warehouse.published() != warehouse.oracle():
         problems.append("the facts do not equal the oracle's")
     problems += grown(memory)

@@ -143,7 +143,7 @@ class Stack:
         self.processes[name] = process
         return process
 
-    def run(self, name: str, seconds: float = 180) -> str:
+    def run(self, name: str, seconds: float = 600) -> str:
         """Runs a service that ends by itself; returns all that it has printed so far."""
         code = self.start(name).wait(seconds)
         assert code == 0, self.output(name)
@@ -163,7 +163,7 @@ class Stack:
         for name in LONG_RUNNING:
             self.wait_until_healthy(name)
 
-    def wait_until_healthy(self, name: str, seconds: float = 180) -> None:
+    def wait_until_healthy(self, name: str, seconds: float = 600) -> None:
         """By the service's own health check."""
         _, *check = self.services[name]["healthcheck"]["test"]
         check = [word.replace("localhost/8000", f"localhost/{self.simulator_port}") for word in check]

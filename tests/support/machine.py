@@ -22,6 +22,10 @@ from include.local.api import FINISHED, Api
 from include.local.services import free_port
 from include.settings import ROOT
 
+# Seconds for what an Airflow does. Machines differ, and a busy one takes many times as long as it does alone: this only
+# ends what hangs.
+PATIENCE = 900
+
 
 @dataclass
 class Machine:
@@ -50,7 +54,7 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=900,
+            timeout=PATIENCE,
         )
 
     def start(self, *arguments: str, output: Path, **environ: str) -> subprocess.Popen[bytes]:
@@ -75,17 +79,13 @@ class Up:
     process: psutil.Process
     api: Api
 
-    def wait_for_runs(
-        self, dag_id: str, count: int, seconds: float = 360, wanted: Callable[[Any], bool] = bool
-    ) -> list[dict[str, Any]]:
-        return wait_for_runs(self.api, dag_id, count, seconds, wanted)
+    def wait_for_runs(self, dag_id: str, count: int, wanted: Callable[[Any], bool] = bool) -> list[dict[str, Any]]:
+        return wait_for_runs(self.api, dag_id, count, wanted)
 
 
-def wait_for_runs(
-    api: Api, dag_id: str, count: int, seconds: float = 360, wanted: Callable[[Any], bool] = bool
-) -> list[dict[str, Any]]:
+def wait_for_runs(api: Api, dag_id: str, count: int, wanted: Callable[[Any], bool] = bool) -> list[dict[str, Any]]:
     """Waits until the DAG has that many of the wanted runs, all finished; returns them."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while True:
         runs = [run for run in api.every(f"/dags/{dag_id}/dagRuns", "dag_runs") if wanted(run)]
         if len(runs) >= count and all(run["state"] in FINISHED for run in runs):
@@ -100,7 +100,7 @@ def running_up(machine: Machine, **environ: str) -> Iterator[Up]:
     output = machine.home.parent / "up.log"
     process = machine.start("up", output=output, **{"PORT": str(free_port()), **environ})
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PATIENCE
         while "Ctrl-C stops everything" not in output.read_text():
             assert process.poll() is None and time.monotonic() < deadline, output.read_text()
             time.sleep(1)
@@ -127,9 +127,9 @@ def metadata() -> Iterator[Connection]:
             yield connection
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
-    """Waits for the condition, and fails the test if it does not come true."""
-    deadline = time.monotonic() + seconds
+def wait_until(condition: Callable[[], object], output: Path | None = None) -> None:
+    """Waits for the condition, and fails the test, with the output, if it does not come true."""
+    deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, output.read_text() if output else "waited in vain"
         time.sleep(0.5)
