@@ -28,6 +28,7 @@ from growth import after_many_files, of_many_streams
 from history import bench_dir, give_history
 from measure import Dbt, Spread
 from page import page
+from publishing import publishing
 from reload import rebuild_of_days, reload_of_a_day
 from report import Part, Row
 from server import server
@@ -181,6 +182,19 @@ def dimensions(folder: Path, size: Size) -> tuple[list[Row], Points]:
     return rows, []
 
 
+def published(folder: Path, size: Size) -> tuple[list[Row], Points]:
+    rows = []
+    for days, bytes_ in [(30, 20_000_000), *((days, 100_000) for days in size.files)]:
+        cost = publishing(folder / f"{days} days", days, bytes_, size.runs)
+        work = f"{days:,} files of {bytes_ / 1e6:g} MB published to a folder"
+        rows += [
+            Row(f"{work}, all", wall(cost.everything), "s", wall(cost.copying), "(copying)", peak(cost.everything)),
+            Row(f"{work}, one day of them changed", wall(cost.one_day), "s"),
+            Row(f"{work}, nothing new", wall(cost.nothing), "s", None, "", peak(cost.nothing)),
+        ]
+    return rows, []
+
+
 def whole_server(folder: Path, size: Size) -> tuple[list[Row], Points]:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         measured = server(Path(place), size.streams)
@@ -208,6 +222,7 @@ PARTS: dict[str, Callable[[Path, Size], tuple[list[Row], Points]]] = {
     "airflow": airflow,
     "extraction": snapshots,
     "growth": growth,
+    "publish": published,
     "server": whole_server,
 }
 
