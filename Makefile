@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MANIFEST := include/dbt/target/manifest.json
+MANIFEST := include/manifest.json
 DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path include/dbt/logs -prune -o -type f -print)
 
 # dbt and Cosmos report usage to a server unless told otherwise.
@@ -36,9 +36,13 @@ run up reload: $(wildcard $(VENV)/.installed-azure $(VENV)/.installed-gcs $(VENV
 
 manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
 
+# Airflow reads it at any moment: it is put in its place whole, and is not the one that every dbt command writes anew. What
+# dbt has parsed is where Cosmos looks for it.
 $(MANIFEST): $(VENV)/.installed $(DBT_FILES)
-	@DATA_DIR="$(CURDIR)/data" $(BIN)/dbt --quiet parse --project-dir include/dbt --profiles-dir include/dbt --profile twitch_bi --target prod
-	@touch $@
+	@mkdir -p include/dbt/target && made="$$(mktemp -d include/dbt/target/XXXXXX)" && trap 'rm -rf "$$made"' EXIT && \
+	DATA_DIR="$(CURDIR)/data" $(BIN)/dbt --quiet parse --project-dir include/dbt --profiles-dir include/dbt \
+		--profile twitch_bi --target prod --target-path "$(CURDIR)/$$made" && \
+	mv "$$made/partial_parse.msgpack" include/dbt/target/ && mv "$$made/manifest.json" $@
 
 run: $(MANIFEST) ## One whole pipeline run, then what it made (simulated streams where CLIENT_ID is unset)
 	@$(BIN)/python -m include.local run
@@ -104,4 +108,4 @@ lock: ## Compile the requirements from pyproject.toml (needs uv)
 	done
 
 clean: ## Remove everything that make made, but never data/
-	rm -rf $(VENV) .airflow include/dbt/target include/dbt/logs build *.egg-info
+	rm -rf $(VENV) .airflow $(MANIFEST) include/dbt/target include/dbt/logs build *.egg-info

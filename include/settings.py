@@ -13,7 +13,8 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parents[1]
 DBT_PROJECT = ROOT / "include" / "dbt"
-DBT_MANIFEST = DBT_PROJECT / "target" / "manifest.json"
+# What the DAGs are rendered from (`make manifest`). Each dbt command writes one of its own in target/, piece by piece.
+DBT_MANIFEST = ROOT / "include" / "manifest.json"
 
 # The names of the raw dataset and its table, which are dlt's folders under DATA_DIR and a contract with their readers.
 RAW_DATASET = "twitch_streams_pipeline_dataset"

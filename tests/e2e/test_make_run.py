@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from states import BY_DAY, DIMENSIONS
 from warehouse import Warehouse
 
 from include.local import database
-from include.settings import ROOT
+from include.settings import DBT_MANIFEST, DBT_PROJECT, ROOT
 from include.simulator.config import SimulatorConfig
 from include.simulator.server import serve
 
@@ -138,6 +139,7 @@ def test_every_make_target_in_the_readme_exists() -> None:
 
 @pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith(".venv/")])
 def test_every_command_in_the_readme_works(machine: Machine, command: str) -> None:
+    manifest = DBT_MANIFEST.stat().st_ino, DBT_MANIFEST.stat().st_mtime_ns
     with serve(SimulatorConfig(streams=300, rate_limit=None)) as twitch:
         done = subprocess.run(
             shlex.split(command),
@@ -153,6 +155,20 @@ def test_every_command_in_the_readme_works(machine: Machine, command: str) -> No
             check=False,
         )
     assert done.returncode == 0, done.stdout + done.stderr
+    # dbt by hand leaves alone what the DAGs are rendered from: an Airflow at work may read it at any moment.
+    assert (DBT_MANIFEST.stat().st_ino, DBT_MANIFEST.stat().st_mtime_ns) == manifest
+
+
+def test_the_manifest_is_whole_while_it_is_made_anew_by_two_at_once() -> None:
+    again = ["make", "--assume-new=include/dbt/dbt_project.yml", "manifest"]
+    made = [subprocess.Popen(again, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
+    seen = set()
+    while any(process.poll() is None for process in made):
+        assert json.loads(DBT_MANIFEST.read_bytes())["nodes"]
+        seen.add(DBT_MANIFEST.stat().st_ino)
+    assert [process.returncode for process in made] == [0, 0]
+    assert len(seen) > 1
+    assert list((DBT_PROJECT / "target").glob("*/manifest.json")) == []
 
 
 @pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith("bin/airflow")])

@@ -130,7 +130,7 @@ def test_who_is_not_logged_in_sees_neither_page_nor_data(up: Up) -> None:
 
 
 def test_the_navigation_leads_to_charts_with_marks(watched: Watched, machine: Machine, tmp_path: Path) -> None:
-    watched.page.get_by_role("link", name="Twitch").click()
+    watched.page.get_by_role("link", name="Twitch", exact=True).click()
     frame = watched.frame()
     expect(frame.locator("#freshness")).to_contain_text("Last snapshot")
     expect(frame.locator("#gaps-summary")).to_contain_text("missing")
