@@ -59,8 +59,8 @@ test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
 faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)
 	@FAULTS=all $(BIN)/python -m pytest tests/faults --timeout 900
 
-backfill-check: $(VENV)/.installed-dev $(MANIFEST) ## Backfills of a week beside hourly runs, by API, forms and command line, in a real Airflow
-	@BACKFILLS=1 $(BIN)/python -m pytest -n 0 tests/e2e/test_backfills.py
+backfill-check: $(VENV)/.installed-dev $(MANIFEST) ## Backfills of a week beside hourly runs, by API, forms and command line, and make reload, in a real Airflow
+	@BACKFILLS=1 $(BIN)/python -m pytest -n 2 tests/e2e/test_backfills.py tests/e2e/test_make_reload.py
 
 image-check: $(VENV)/.installed-dev ## The Dockerfile's steps in a clean environment, where its Python is on this machine
 	@IMAGE=1 $(BIN)/python -m pytest -n 0 tests/image

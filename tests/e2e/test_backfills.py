@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,14 +12,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from browser import logged_in, needs_browser
+from campaign import backfills_only
 from machine import Machine, Up, running_up, wait_until
 from pings import PingServer, ping_server
 from warehouse import Warehouse, streams
 
 from include.settings import ROOT
 
-# Some fifteen runs of all models, for which two cores take ten minutes: a target of its own.
-pytestmark = pytest.mark.skipif(not os.environ.get("BACKFILLS"), reason="run by `make backfill-check`")
+pytestmark = backfills_only
 
 HOURLY, RELOAD = "twitch_streams", "twitch_streams_reload"
 DAYS = [f"2025-01-0{day}" for day in range(1, 8)]

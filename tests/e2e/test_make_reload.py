@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from campaign import backfills_only
 from machine import Machine, wait_until
 from warehouse import Warehouse, streams
 
@@ -45,6 +46,7 @@ def test_bad_days_are_told_at_once(machine: Machine, arguments: tuple[str, ...],
     assert "Traceback" not in done.stderr and not machine.airflow.exists()
 
 
+@backfills_only
 def test_days_are_reloaded_one_by_one_and_others_not_at_all(
     machine: Machine, warehouse: Warehouse, tmp_path: Path
 ) -> None:
@@ -64,6 +66,7 @@ def test_days_are_reloaded_one_by_one_and_others_not_at_all(
     assert list(machine.home.iterdir()) == []
 
 
+@backfills_only
 def test_a_day_is_reloaded_again_however_soon(machine: Machine, warehouse: Warehouse) -> None:
     """Airflow takes a backfill for active for a while after its last run: that one is not to be gone on with."""
     imported = imports(warehouse)
@@ -91,6 +94,7 @@ def stop_when(machine: Machine, tmp_path: Path, pattern: str, *arguments: str) -
     assert psutil.wait_procs(family, timeout=30)[1] == []
 
 
+@backfills_only
 def test_all_of_history_goes_on_where_it_was_stopped(machine: Machine, warehouse: Warehouse, tmp_path: Path) -> None:
     stop_when(machine, tmp_path, rf"earlier_days {DAYS[0]}T00:00 +success", "ALL=1")
     imported = imports(warehouse)
@@ -104,6 +108,7 @@ def test_all_of_history_goes_on_where_it_was_stopped(machine: Machine, warehouse
     assert again[DAYS[2]] > imported[DAYS[0]]
 
 
+@backfills_only
 def test_days_without_raw_are_named_and_a_failure_is_an_error(
     machine: Machine, warehouse: Warehouse, tmp_path: Path
 ) -> None:

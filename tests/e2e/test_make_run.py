@@ -21,20 +21,32 @@ from warehouse import Warehouse
 from include.local import database
 from include.settings import DBT_MANIFEST, DBT_PROJECT, ROOT
 from include.simulator.config import SimulatorConfig
-from include.simulator.server import serve
+from include.simulator.server import Simulator, serve
 
 
 def everything_left_behind(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+def credentials(twitch: Simulator, secret: str = "simulator-secret") -> dict[str, str]:
+    return {
+        "CLIENT_ID": "simulator",
+        "CLIENT_SECRET": secret,
+        "TWITCH_API_URL": twitch.api_url,
+        "TWITCH_AUTH_URL": twitch.auth_url,
+    }
+
+
 def test_two_runs_make_two_snapshots_and_the_oracles_facts(machine: Machine, tmp_path: Path) -> None:
+    """The second one has credentials, and reads the API that they are for."""
     secret_path = "5ecret-ping-key/hourly"
     warehouse = Warehouse(machine.data_dir, tmp_path)
-    with ping_server() as server:
-        for number, zone in enumerate(["UTC", "Pacific/Kiritimati"], start=1):
-            done = machine.make("run", TZ=zone, HEALTHCHECK_URL=f"{server.url}/{secret_path}")
+    with ping_server() as server, serve(SimulatorConfig(streams=700, rate_limit=None)) as twitch:
+        runs = {"UTC": {}, "Pacific/Kiritimati": credentials(twitch)}
+        for number, (zone, environ) in enumerate(runs.items(), start=1):
+            done = machine.make("run", TZ=zone, HEALTHCHECK_URL=f"{server.url}/{secret_path}", **environ)
             assert done.returncode == 0, done.stdout + done.stderr
+            assert ("from the simulator" in done.stdout) == (not environ)
             files = sorted((warehouse.raw / "twitch_streams").iterdir())
             assert len(files) == number
             assert len(list((warehouse.raw / "_dlt_loads").iterdir())) == number
@@ -51,6 +63,7 @@ def test_two_runs_make_two_snapshots_and_the_oracles_facts(machine: Machine, tmp
             assert f"{len(warehouse.published()):,} rows" in done.stdout
             assert len(re.findall(r"^  .{38} +[\d,]+ +[\d,]+$", done.stdout, re.MULTILINE)) == 10
             assert str(files[-1]) in done.stdout
+    assert rows[0] == sum(len(request.ids) for request in twitch.requests)
 
     # Each run opened and closed its check under one id, the second run under another.
     assert [path for path, _, _ in server.pings] == [f"/{secret_path}/start", f"/{secret_path}"] * 2
@@ -71,10 +84,7 @@ def test_a_wrong_secret_is_refused_in_twitchs_words(machine: Machine) -> None:
     with serve(SimulatorConfig(streams=500)) as twitch, ping_server() as server:
         done = machine.make(
             "run",
-            CLIENT_ID="simulator",
-            CLIENT_SECRET=wrong,
-            TWITCH_API_URL=twitch.api_url,
-            TWITCH_AUTH_URL=twitch.auth_url,
+            **credentials(twitch, wrong),
             HEALTHCHECK_URL=f"{server.url}/some-check",
         )
     assert done.returncode != 0
@@ -85,22 +95,6 @@ def test_a_wrong_secret_is_refused_in_twitchs_words(machine: Machine) -> None:
     assert b"invalid client secret" in server.pings[-1][2]
     assert wrong not in done.stdout + done.stderr
     assert wrong.encode() not in everything_left_behind(machine.airflow)
-
-
-def test_with_credentials_the_same_command_reads_the_api_that_they_are_for(machine: Machine, tmp_path: Path) -> None:
-    with serve(SimulatorConfig(streams=700, rate_limit=None)) as twitch:
-        done = machine.make(
-            "run",
-            CLIENT_ID="simulator",
-            CLIENT_SECRET="simulator-secret",
-            TWITCH_API_URL=twitch.api_url,
-            TWITCH_AUTH_URL=twitch.auth_url,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "simulator" not in done.stdout.splitlines()[0]
-    served = [id_ for request in twitch.requests for id_ in request.ids]
-    warehouse = Warehouse(machine.data_dir, tmp_path)
-    assert warehouse.query("select nb_rows from stg.raw_files order by file_name desc limit 1") == [(len(served),)]
 
 
 def test_a_data_dir_that_cannot_be_written_is_named(machine: Machine) -> None:
@@ -144,12 +138,7 @@ def test_every_command_in_the_readme_works(machine: Machine, command: str) -> No
         done = subprocess.run(
             shlex.split(command),
             cwd=ROOT,
-            env=machine.environment(
-                CLIENT_ID="simulator",
-                CLIENT_SECRET="simulator-secret",
-                TWITCH_API_URL=twitch.api_url,
-                TWITCH_AUTH_URL=twitch.auth_url,
-            ),
+            env=machine.environment(**credentials(twitch)),
             capture_output=True,
             text=True,
             check=False,

@@ -1,4 +1,4 @@
-"""The fault campaign: how large it is, under which seed, and where its tests keep their data."""
+"""What is left to campaigns; of that of faults: how large it is, its seed, and where its tests keep their data."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ IS_WHOLE = os.environ.get("FAULTS") == "all"
 SEED = int(os.environ.get("FAULT_SEED") or 1)
 
 whole_campaign_only = pytest.mark.skipif(not IS_WHOLE, reason="part of the whole campaign: make faults")
+# Each of them some runs of all models: too long for every test run.
+backfills_only = pytest.mark.skipif(not os.environ.get("BACKFILLS"), reason="run by make backfill-check")
 
 
 def size(sample: int, whole: int) -> int:
