@@ -60,12 +60,13 @@ def airflow_database() -> Path:
 class OneProcessAFile(LoadScopeScheduling):
     """A file of tests stays in one process: its fixtures run Airflow, or build a database.
 
-    Draws (tests/support/campaign.py) are many, and what those of one name need is soon made: they go name by name.
+    Draws (tests/support/campaign.py) are many, and what those of one name need is soon made: they go name by name. Each
+    cloud has a server of its own, and long waits: they go cloud by cloud.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        draw = re.search(r"\[(\w+), .+ of \d+\]$", nodeid)
-        return f"{nodeid.partition('::')[0]} {draw[1] if draw else ''}"
+        apart = re.search(r"\[(\w+), .+ of \d+\]$|\[(azure|gcs|s3)\b", nodeid)
+        return f"{nodeid.partition('::')[0]} {apart[1] or apart[2] if apart else ''}"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneProcessAFile:

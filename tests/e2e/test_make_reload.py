@@ -90,7 +90,7 @@ def stop_when(machine: Machine, tmp_path: Path, pattern: str, *arguments: str) -
     finally:
         family = [psutil.Process(reload.pid), *psutil.Process(reload.pid).children(recursive=True)]
         os.killpg(reload.pid, signal.SIGINT)
-        reload.wait(60)
+        reload.wait(240)
     assert psutil.wait_procs(family, timeout=30)[1] == []
 
 
@@ -123,7 +123,7 @@ def test_days_without_raw_are_named_and_a_failure_is_an_error(
     runs = api.every("/dags/twitch_streams_reload/dagRuns", "dag_runs", state=["running"])
     run_id = next(iter(runs))["dag_run_id"]
     api.call("PATCH", f"/dags/twitch_streams_reload/dagRuns/{run_id}", json={"state": "failed"})
-    assert reload.wait(120) != 0
+    assert reload.wait(600) != 0
     told = output.read_text()
     assert f"whose facts stay as they are: {DAYS[0]}" in told
     assert "Not all was reloaded" in told and "failed" in told

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 from browser import logged_in, needs_browser
-from machine import Machine, Up, running_up
+from machine import PATIENCE, Machine, Up, running_up
 from playwright.sync_api import expect
 from states import BY_DAY, DIMENSIONS
 from warehouse import Warehouse
@@ -55,14 +55,14 @@ def test_the_ui_shows_the_graph_and_a_green_run(up: Up, tmp_path: Path) -> None:
     with logged_in(up) as page:
         # The first scheduled run was due at the last full hour, and so starts at once.
         page.goto(f"{up.url}/dags/twitch_streams/runs")
-        expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=180_000)
+        expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=PATIENCE * 1000)
         page.goto(f"{up.url}/dags/twitch_streams")
         page.get_by_label("Show Graph").or_(page.get_by_title("Show Graph")).or_(
             page.get_by_role("button", name=re.compile("graph", re.IGNORECASE))
         ).first.click()
         page.get_by_role("button", name=re.compile("expand all", re.IGNORECASE)).first.click()
         for task in ("extract", "stg_streams", "int_streams", *BY_DAY, *DIMENSIONS, "assert_marts_test", "report"):
-            expect(page.get_by_text(task, exact=True).first).to_be_visible(timeout=30_000)
+            expect(page.get_by_text(task, exact=True).first).to_be_visible(timeout=60_000)
         page.screenshot(path=tmp_path / "graph.png")
 
 

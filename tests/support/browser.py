@@ -12,7 +12,7 @@ from machine import Up
 from playwright.sync_api import Page, expect, sync_playwright
 
 # Airflow's web UI takes its time on a machine that runs three of it.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 needs_browser = pytest.mark.skipif(
