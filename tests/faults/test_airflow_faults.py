@@ -205,7 +205,7 @@ def test_a_killed_scheduler_is_started_again_and_ends_the_run(
         scheduler = next(process for process in family if "scheduler" in process.cmdline())
         left_behind = scheduler.children(recursive=True)
         scheduler.send_signal(signal.SIGKILL)
-        assert psutil.wait_procs([scheduler, *left_behind], timeout=60)[1] == []
+        assert psutil.wait_procs([scheduler, *left_behind], timeout=240)[1] == []
         assert not successes(pings, run_id)
     assert wait_for_end(up, run_id) == "success"
     assert "scheduler ended with exit code -9 and is started again" in (machine.home.parent / "up.log").read_text()

@@ -122,7 +122,7 @@ def extract(simulator: Simulator, warehouse: Warehouse, off: float) -> None:
         "TWITCH_AUTH_URL": simulator.auth_url,
     }
     command = [sys.executable, "-c", SHIFTED, str(off)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
 
 

@@ -95,7 +95,7 @@ def extract(simulator: Simulator, data_dir: Path, temporary: Path) -> subprocess
         "TWITCH_AUTH_URL": simulator.auth_url,
     }
     command = [sys.executable, "-m", "include.extract"]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=240)
 
 
 @pytest.mark.parametrize("room", [0, PAGE, 16 * PAGE, 40 * PAGE] if IS_WHOLE else [40 * PAGE])

@@ -19,7 +19,7 @@ from include.simulator.world import World
 
 
 def health(simulator):
-    return requests.get(simulator.api_url.replace("/helix", "/health"), timeout=2)
+    return requests.get(simulator.api_url.replace("/helix", "/health"), timeout=30)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -40,7 +40,7 @@ def test_serves_until_it_is_told_to_end(tmp_path, connect, number):
             assert first["data"] == World(150, 9).at(1_780_315_200).rows(range(100))
             assert client.page(after=first["pagination"]["cursor"]).status_code == 503
             process.send_signal(number)
-            out, err = process.communicate(timeout=5)
+            out, err = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, out, err) == (0, "", "")
