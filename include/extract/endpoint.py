@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import re
+import socket
+import time
 from collections.abc import Mapping
-from typing import cast
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from requests import Request, RequestException, Session
 from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
+from urllib3 import HTTPConnectionPool, Timeout
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
 from include.extract.errors import RefusedError
+from include.extract.page import BadAnswer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer; the body is unpacked."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Endpoint(HTTPAdapter):
@@ -24,18 +40,21 @@ class Endpoint(HTTPAdapter):
     Args:
         variable: what sets the URL.
         url: of http or https; may hold a name and a password.
-        timeout: of each request.
+        timeout: for connecting, and for each pause in an answer.
+        longest: seconds that one answer may take from its first byte to its last.
+        largest: bytes that the body of one answer may have, unpacked.
 
     Raises:
         RefusedError: the URL is none, or the environment names a proxy or certificates that are none.
     """
 
-    def __init__(self, variable: str, url: str, timeout: Timeout) -> None:
+    def __init__(self, variable: str, url: str, timeout: Timeout, longest: float, largest: int) -> None:
         super().__init__()
         check_url(variable, url)
         self.variable = variable
         self.url = public(url)
         self.timeout = timeout
+        self.largest = largest
         try:
             request = Request("GET", url).prepare()
             with Session() as session:
@@ -48,21 +67,25 @@ class Endpoint(HTTPAdapter):
                 f"{self.url} cannot be asked: {reason(error)}. Check {variable}, the proxy, and REQUESTS_CA_BUNDLE."
             ) from None
         self.pool = cast("HTTPConnectionPool", pool)
+        self.pool.ConnectionCls = type(
+            "Connection",
+            (self.pool.ConnectionCls,),
+            {"response_class": type("Response", (ResponseInTime,), {"longest": longest})},
+        )
         self._headers = make_headers(accept_encoding=True, user_agent="twitch-bi")
         if "Authorization" in request.headers:  # of a URL with a password
             self._headers["Authorization"] = request.headers["Authorization"]
 
-    def ask(
-        self, method: str, headers: Mapping[str, str], query: str = "", body: str | None = None
-    ) -> BaseHTTPResponse:
+    def ask(self, method: str, headers: Mapping[str, str], query: str = "", body: str | None = None) -> Answer:
         """Sends one request and reads the answer, whatever it is.
 
         A redirect is not followed: it could carry a secret to another host.
 
         Raises:
             HTTPError: there is no answer, or not all of it.
+            BadAnswer: it is too large.
         """
-        return self.pool.urlopen(
+        answer = self.pool.urlopen(
             method,
             f"{self._target}{query}",
             body,
@@ -71,7 +94,55 @@ class Endpoint(HTTPAdapter):
             redirect=False,
             assert_same_host=False,  # a proxy is asked for the whole URL
             timeout=self.timeout,
+            preload_content=False,
         )
+        content = answer.read(self.largest + 1)
+        if len(content) > self.largest:
+            answer.close()
+            raise BadAnswer(f"The answer is larger than {self.largest:,} bytes")
+        return Answer(answer.status, answer.reason or "", answer.headers, content)
+
+
+class ResponseInTime(HTTPResponse):
+    """Gives an answer up that takes too long as a whole.
+
+    urllib3's `Timeout` does not: it limits each pause, even with `total`, and a byte every few seconds keeps to that.
+    """
+
+    longest: float
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(ReaderInTime(sock, self.fp.detach(), self.longest))
+
+
+class ReaderInTime(io.RawIOBase):
+    """Reads a socket's file for `longest` seconds from now on, then raises TimeoutError."""
+
+    def __init__(self, sock: socket.socket, file: io.RawIOBase, longest: float) -> None:
+        self._sock = sock
+        self._file = file
+        self._pause = sock.gettimeout() or longest
+        self._longest = longest
+        self._ends = time.monotonic() + longest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._ends - time.monotonic()
+        if left > 0:
+            self._sock.settimeout(min(self._pause, left))
+            try:
+                return self._file.readinto(buffer)
+            except TimeoutError:
+                if time.monotonic() < self._ends:
+                    raise
+        raise TimeoutError(f"its answer was not complete after {self._longest:g} s")
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def check_url(variable: str, url: str) -> None:

@@ -1,30 +1,32 @@
-"""The Helix API over HTTP: the app token, what is retried, and which answer is a page of streams."""
+"""The Helix API over HTTP: the app token, what is retried, and whether its clock is ours."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import orjson
 import tenacity
-from urllib3 import BaseHTTPResponse, Retry, Timeout
+from urllib3 import Retry, Timeout
 from urllib3.exceptions import HTTPError, InvalidHeader
 
-from include.extract.endpoint import Endpoint, reason
+from include.extract.endpoint import Answer, Endpoint, reason
 from include.extract.errors import ExtractError, RefusedError
+from include.extract.page import BadAnswer, Page, parse
 from include.extract.paging import StreamPaginator
 from include.settings import TwitchApi
 
 logger = logging.getLogger(__name__)
 
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+CLOCK_WARNING = 300
+CLOCK_ERROR = 3_600
+"""Seconds between Helix's clock and ours. A raw file is named by the time of its snapshot, and counts for that hour."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,6 @@ class Limits:
 
     page_size: int = 100
     """Streams asked for in one page; 100 is the most that Helix gives."""
-    page_cap: int = 5_000
-    """Pages after which a chain is taken for endless; 200,000 streams are 2,000 pages."""
     barren_pages: int = 10
     """Pages in a row without a new stream that end the list."""
     attempts: int = 6
@@ -45,6 +45,11 @@ class Limits:
     """The longest wait believed of `Ratelimit-Reset` (Twitch's bucket fills in 60 s) and of `Retry-After`."""
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
+    """The longest pause in an answer."""
+    answer_timeout: float = 60.0
+    """The longest time from the first byte of an answer to its last; a page has 50 kB."""
+    largest_answer: int = 16 * 2**20
+    """Bytes."""
 
 
 @dataclass
@@ -54,14 +59,6 @@ class Counts:
     retries: int = 0
     token_renewals: int = 0
     rate_limit_waits: int = 0
-
-
-class BadAnswer(Exception):
-    """An answer that the next attempt may better; `wait` is how long the server asks for, in seconds."""
-
-    def __init__(self, message: str, wait: float = 0.0) -> None:
-        super().__init__(message)
-        self.wait = wait
 
 
 @dataclass
@@ -75,27 +72,37 @@ class Helix:
     api: TwitchApi
     limits: Limits = field(default_factory=Limits)
     counts: Counts = field(default_factory=Counts)
+    warnings: list[str] = field(default_factory=list)
+    """What a person should know of the API or of this machine, in sentences."""
 
     def __post_init__(self) -> None:
         if not fits_a_header(self.api.client_id):
             raise RefusedError("CLIENT_ID is none: it holds a character that is not plain text.")
-        timeout = Timeout(connect=self.limits.connect_timeout, read=self.limits.read_timeout)
-        self.streams = Endpoint("TWITCH_API_URL", f"{self.api.api_url.rstrip('/')}/streams", timeout)
-        self.tokens = Endpoint("TWITCH_AUTH_URL", self.api.auth_url, timeout)
+        limits = self.limits
+        timeout = Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
+        self.streams, self.tokens = (
+            Endpoint(variable, url, timeout, limits.answer_timeout, limits.largest_answer)
+            for variable, url in (
+                ("TWITCH_API_URL", f"{self.api.api_url.rstrip('/')}/streams"),
+                ("TWITCH_AUTH_URL", self.api.auth_url),
+            )
+        )
+        self.has_compared_clocks = False
         self.token: str | None = None
 
     def pages(self, paginator: StreamPaginator) -> Iterator[list[Any]]:
         """Reads pages of live streams until the paginator ends the list; it learns of each before the page is given.
 
         Raises:
-            ExtractError: Helix is unreachable, refuses the request, or keeps answering with no page.
+            ExtractError: Helix is unreachable, refuses the request, or keeps answering with no page; or this machine's
+                clock is more than an hour off.
         """
         while not paginator.ended_by:
-            body = self._page(paginator.cursor)
-            paginator.add(body)
-            yield body["data"]
+            page = self._page(paginator.cursor)
+            paginator.add(page)
+            yield page.rows
 
-    def _page(self, after: str | None) -> dict[str, Any]:
+    def _page(self, after: str | None) -> Page:
         query = {"first": self.limits.page_size} | ({"after": after} if after else {})
         try:
             self.token = self.token or self._ask_token()
@@ -105,7 +112,7 @@ class Helix:
         except HTTPError as error:
             raise unreachable(self.streams, error) from error
 
-    def _ask_page(self, query: str) -> dict[str, Any]:
+    def _ask_page(self, query: str) -> Page:
         """One attempt, with a new token if Helix does not take the old one."""
         answer = self._send(query)
         if answer.status == 401:
@@ -114,7 +121,9 @@ class Helix:
             self.token = self._ask_token()
             answer = self._send(query)
         if answer.status == 200:
-            return parse(answer.data)
+            page = parse(answer.body)
+            self._compare_clocks(answer.headers)
+            return page
         said = words(answer)
         if answer.status == 429:
             self.counts.rate_limit_waits += 1
@@ -128,10 +137,26 @@ class Helix:
             )
         raise RefusedError(f"{self.streams.url}: Helix answered {said}. Check CLIENT_ID and TWITCH_API_URL.")
 
-    def _send(self, query: str) -> BaseHTTPResponse:
+    def _send(self, query: str) -> Answer:
         return self.streams.ask(
             "GET", {"Client-Id": self.api.client_id, "Authorization": f"Bearer {self.token}"}, query
         )
+
+    def _compare_clocks(self, headers: Mapping[str, str]) -> None:
+        """Compares this machine's clock with `Date` once, if there is one."""
+        if self.has_compared_clocks or (theirs := date_of(headers)) is None:
+            return
+        self.has_compared_clocks = True
+        ahead = time.time() - theirs
+        if abs(ahead) <= CLOCK_WARNING:
+            return
+        said = f"This machine's clock is {abs(ahead) / 60:,.0f} minutes {'ahead of' if ahead > 0 else 'behind'} Helix's"
+        if abs(ahead) > CLOCK_ERROR:
+            raise ExtractError(
+                f"{said}, and the snapshot would be filed under a wrong hour: it is not taken. Set the clock, "
+                f"for instance by NTP. If it is right, check what answers at {self.streams.url}."
+            )
+        self.warnings.append(f"{said}: set the clock, since a snapshot is filed under its time.")
 
     def _ask_token(self) -> str:
         """Asks for an app access token.
@@ -162,14 +187,14 @@ class Helix:
                 "Check CLIENT_ID and CLIENT_SECRET at https://dev.twitch.tv/console."
             )
         try:
-            token = orjson.loads(answer.data)["access_token"]
+            token = orjson.loads(answer.body)["access_token"]
         except (ValueError, LookupError, TypeError):
             token = None
         if not isinstance(token, str) or not token or not fits_a_header(token):
             raise BadAnswer("Twitch answered 200 without an access_token")
         return token
 
-    def _wait_asked(self, answer: BaseHTTPResponse) -> float:
+    def _wait_asked(self, answer: Answer) -> float:
         """Seconds to wait, as `Ratelimit-Reset` says, or `Retry-After`; 0 if what they say is not to be believed."""
         seconds = (answer.status == 429 and seconds_to_reset(answer.headers)) or retry_after(answer)
         if not 0 < seconds <= self.limits.longest_wait:
@@ -199,53 +224,39 @@ class Helix:
 
     def _given_up(self, asked: Endpoint, error: BadAnswer) -> ExtractError:
         """The error for a request that was answered badly on every attempt."""
-        return ExtractError(f"{asked.url}: {error}, {self.limits.attempts} times in a row. Try again later.")
+        return ExtractError(f"{asked.url}: {error}, {self.limits.attempts} times in a row. {error.remedy}")
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The JSON of a page.
-
-    Raises:
-        BadAnswer: it is no JSON (cut, or an error page of something in between), or `data` is no list.
-    """
+def date_of(headers: Mapping[str, str]) -> float | None:
+    """The server's clock by `Date`, as Unix time; None if it does not say."""
     try:
-        page = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        # orjson refuses half a surrogate pair, which one broken title could hold: that alone is replaced.
-        try:
-            lenient = json.loads(body.decode("utf-8", "replace"))
-            page = orjson.loads(LONE_SURROGATE.sub("\ufffd", json.dumps(lenient, ensure_ascii=False)))
-        except (ValueError, RecursionError):
-            raise BadAnswer("Helix answered 200 with JSON that does not parse") from None
-    if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-        raise BadAnswer('Helix answered 200 without a list in "data"')
-    return page
+        date = parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError):
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def seconds_to_reset(headers: Mapping[str, str]) -> float:
     """Seconds from the server's clock (`Date`; ours without it) to `Ratelimit-Reset`; 0 if it cannot be told."""
+    now = date_of(headers)
     try:
-        now = parsedate_to_datetime(headers["Date"]).timestamp()
-    except (KeyError, ValueError):
-        now = time.time()
-    try:
-        return float(headers["Ratelimit-Reset"]) - now
+        return float(headers["Ratelimit-Reset"]) - (time.time() if now is None else now)
     except (KeyError, ValueError):
         return 0.0
 
 
-def retry_after(answer: BaseHTTPResponse) -> float:
+def retry_after(answer: Answer) -> float:
     """Seconds, by `Retry-After` as a number or a date; 0 if there is none."""
     try:
-        return Retry().get_retry_after(answer) or 0.0
-    except InvalidHeader:
+        return Retry().parse_retry_after(answer.headers["Retry-After"])
+    except (KeyError, InvalidHeader):
         return 0.0
 
 
-def words(answer: BaseHTTPResponse) -> str:
+def words(answer: Answer) -> str:
     """Status and message of an error, as Twitch gave them, on one short line."""
     try:
-        message = orjson.loads(answer.data)["message"]
+        message = orjson.loads(answer.body)["message"]
     except (ValueError, LookupError, TypeError):
         message = ""
     return " ".join(f"{answer.status} {message or answer.reason}".split())[:200]

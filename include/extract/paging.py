@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from include.extract.errors import ExtractError
+from include.extract.page import Page
 
 
 class StreamPaginator:
-    """Follows `pagination.cursor`, and ends the list on any sign that it leads nowhere new.
+    """Follows the cursors, and ends the list on any sign that they lead nowhere new.
 
-    A short or an empty page alone is no such sign: Helix gives both in mid-list.
+    A short or an empty page alone is no such sign: Helix gives both in mid-list. A list that always brings new streams
+    is followed however long it is: what ends that is the time that its caller has, `execution_timeout` in Airflow.
+
+    Args:
+        barren_pages: pages in a row without a new stream that end the list.
     """
 
-    def __init__(self, page_cap: int, barren_pages: int) -> None:
-        self.page_cap = page_cap
+    def __init__(self, barren_pages: int) -> None:
         self.barren_pages = barren_pages
         self.pages = 0
         self.duplicates = 0
@@ -25,35 +26,28 @@ class StreamPaginator:
         self._ids: set[str] = set()
         self._barren = 0
 
-    def add(self, page: dict[str, Any]) -> None:
-        """Takes note of a page, as Helix sent it.
+    @property
+    def streams(self) -> int:
+        """Different streams seen so far."""
+        return len(self._ids)
 
-        Raises:
-            ExtractError: the page cap is reached, and the list still goes on.
-        """
+    def add(self, page: Page) -> None:
+        """Takes note of a page."""
+        known = self.streams
+        self._ids.update(page.ids)
+        new = self.streams - known
+        self.duplicates += len(page.ids) - new
+        self._barren = 0 if new else self._barren + 1
         self.pages += 1
-        self._count(page["data"])
-        pagination = page.get("pagination")
-        self.cursor = (pagination.get("cursor") if isinstance(pagination, dict) else None) or None
+        self.cursor = page.cursor
         if self.cursor is None:
             self.ended_by = "no cursor"
         elif self.cursor in self._cursors:
             self.ended_by = "cursor seen before"
         elif self._barren >= self.barren_pages:
             self.ended_by = "pages without a new stream"
-        elif self.pages >= self.page_cap:
-            raise ExtractError(
-                f"The list of streams goes on after {self.page_cap:,} pages ({len(self._ids):,} streams). "
-                "Helix's paging is broken: try again later; if Twitch has really grown, raise page_cap."
-            )
+        elif self.pages > 2 * self.barren_pages and self.duplicates > self.streams:
+            # The list goes round, while new streams go live. One that only moves repeats a tenth of its rows.
+            self.ended_by = "more repeats than streams"
         else:
             self._cursors.add(self.cursor)
-
-    def _count(self, streams: list[Any]) -> None:
-        found = [stream.get("id") for stream in streams if isinstance(stream, dict)]
-        ids = [found_id for found_id in found if isinstance(found_id, str)]
-        known = len(self._ids)
-        self._ids.update(ids)
-        new = len(self._ids) - known
-        self.duplicates += len(ids) - new
-        self._barren = 0 if new else self._barren + 1

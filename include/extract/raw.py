@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import heapq
+import itertools
 import json
 import os
 import tempfile
@@ -27,6 +27,7 @@ LOADING = "loading."
 
 # More digits are no Unix time in seconds.
 LATEST = 1e11
+DAY = 86_400
 
 
 class Raw(ABC):
@@ -90,15 +91,30 @@ class Raw(ABC):
         times = (as_number(load_id(name)) for name in self.committed())
         return sorted({datetime.fromtimestamp(time, UTC).date() for time in times if 0 < time < LATEST})
 
-    def recent_rows(self, snapshots: int) -> list[int]:
-        """Rows of the newest committed files, from their footers alone; an unreadable file is passed over."""
-        rows = []
-        for name in heapq.nlargest(snapshots, self.committed(), key=lambda name: as_number(load_id(name))):
-            try:
-                rows.append(self.rows_in(name))
-            except (pa.ArrowException, OSError):
-                continue
-        return rows
+    def sizes(self, newest: int, days: int, time: float) -> tuple[list[int], list[int]]:
+        """Rows of committed files, by their footers; an unreadable file is passed over.
+
+        Args:
+            newest: how many of the newest files to look at.
+            days: of how many of the newest days with files to look at one file each.
+            time: Unix time in seconds. Of a day, the file closest to this time of day counts.
+
+        Returns:
+            (Rows of the newest files, rows of one file a day.)
+        """
+        times = ((as_number(load_id(name)), name) for name in self.committed())
+        files = sorted((pair for pair in times if 0 < pair[0] < LATEST), reverse=True)
+        by_day = itertools.groupby(files, key=lambda pair: pair[0] // DAY)
+        daily = [
+            min(of_day, key=lambda pair: abs((pair[0] - time + DAY / 2) % DAY - DAY / 2))
+            for _, of_day in itertools.islice(by_day, days)
+        ]
+        rows: dict[str, int] = {}
+        for _, name in {*files[:newest], *daily}:
+            with contextlib.suppress(pa.ArrowException, OSError):
+                rows[name] = self.rows_in(name)
+        recent, one_a_day = ([rows[name] for _, name in some if name in rows] for some in (files[:newest], daily))
+        return recent, one_a_day
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,9 @@ RAW = pa.schema(
         pa.field("_dlt_id", TEXT, nullable=False),
     ]
 )
+
+MOST_VIEWERS = 10_000_000_000
+"""More than there are people is no number of viewers."""
 
 FIELDS = tuple(STREAM.names)
 values_of = itemgetter(*FIELDS)
@@ -125,6 +129,24 @@ class BatchBuilder:
         return pa.RecordBatch.from_arrays(arrays, schema=RAW)
 
 
+def rejected(rows: pa.Table) -> Counter[str]:
+    """Counts the rows that staging will reject, by the rule of a valid row in include/dbt/macros/rules.sql.
+
+    Returns:
+        A count for each field that makes a row invalid, and under "rows" that of all such rows.
+    """
+    viewers = rows["viewer_count"]
+    valid = {
+        "id": pc.not_equal(rows["id"], ""),
+        # 18 digits always fit a BIGINT.
+        "user_id": pc.match_substring_regex(rows["user_id"], "^0*[0-9]{1,18}$"),
+        "viewer_count": pc.and_(pc.greater_equal(viewers, 0), pc.less_equal(viewers, MOST_VIEWERS)),
+    }
+    valid = {name: pc.fill_null(is_valid, False) for name, is_valid in valid.items()}
+    valid["rows"] = functools.reduce(pc.and_, valid.values())
+    return Counter({name: len(rows) - (pc.sum(is_valid).as_py() or 0) for name, is_valid in valid.items()})
+
+
 def split(rows: Sequence[Row], findings: Findings) -> tuple[Iterable[Sequence[Any]], list[str | None]]:
     """The values of the documented fields by column, and the other fields of each row as JSON."""
     none: list[str | None] = [None] * len(rows)
@@ -159,8 +181,12 @@ def column(of: pa.Field, values: Sequence[Any], findings: Findings) -> pa.Array:
     return pa.array(converted, of.type)
 
 
-def as_text(value: Any) -> str | None:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+def as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    # 509658.0 is the id 509658.
+    whole = as_int(value) if isinstance(value, float) else None
+    return orjson.dumps(value if whole is None else whole).decode()
 
 
 def as_int(value: Any) -> int | None:

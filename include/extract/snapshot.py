@@ -21,6 +21,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from include.extract.destination import destination_of
 from include.extract.errors import ExtractError
 from include.extract.helix import Helix, Limits
+from include.extract.paging import StreamPaginator
 from include.extract.raw import Raw
 from include.extract.raw_objects import raw_of
 from include.extract.reader import Reader
@@ -36,7 +37,8 @@ TEMPORARY = "twitch-bi-extract-"
 IN_USE = ".in-use"
 
 COMPARED = 24
-"""A snapshot is small by the measure of this many before it: a day."""
+COMPARED_DAYS = 40
+"""What a snapshot's size is compared with: so many snapshots before it, and one a day of so many days."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Snapshot:
     token_renewals: int
     rate_limit_waits: int
     ended_by: str
-    """Why paging stopped: "no cursor", "cursor seen before" or "pages without a new stream"."""
+    """Why paging stopped: "no cursor", or one of the other reasons in paging.py."""
     unknown_fields: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -88,7 +90,7 @@ def take_snapshot(
     raw.check_writable()
     reader = Reader(Helix(api, limits or Limits()), clock)
     try:
-        recent = raw.recent_rows(COMPARED)
+        recent, daily = raw.sizes(COMPARED, COMPARED_DAYS, time.time())
         with rare_collections():
             file_name = commit(reader, raw)
     except (PipelineStepFailed, OSError) as error:
@@ -107,7 +109,12 @@ def take_snapshot(
         rate_limit_waits=counts.rate_limit_waits,
         ended_by=paginator.ended_by,
         unknown_fields=sorted(builder.findings.unknown),
-        warnings=builder.findings.warnings() + suspicions(builder.rows, recent),
+        warnings=[
+            *reader.helix.warnings,
+            *builder.findings.warnings(),
+            *ended_early(paginator),
+            *suspicions(builder.rows, recent, daily),
+        ],
     )
     logger.info("committed: %d rows on %d pages, ended by: %s", snapshot.rows, snapshot.pages, snapshot.ended_by)
     for warning in snapshot.warnings:
@@ -173,15 +180,30 @@ def pipelines_folder() -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def suspicions(rows: int, recent: Sequence[int]) -> list[str]:
-    """What is odd about the size of a snapshot, beside the `recent` ones."""
+def ended_early(paginator: StreamPaginator) -> list[str]:
+    """What to say of a list that Helix did not end itself."""
+    if paginator.ended_by == "no cursor":
+        return []
+    return [
+        f"Helix did not end its list: it was ended after {paginator.pages:,} pages and {paginator.streams:,} streams "
+        f"({paginator.ended_by}). The snapshot is committed, and may lack streams."
+    ]
+
+
+def suspicions(rows: int, recent: Sequence[int], daily: Sequence[int]) -> list[str]:
+    """What is odd about the size of a snapshot.
+
+    It is small if it has less than half of the usual rows: of the median of the `recent` snapshots, or of the upper
+    quartile of the `daily` ones, whichever is more. The quartile still knows the usual size after a month of short
+    snapshots (three quarters of the days), the median before there are many days.
+    """
     if not rows:
         return ["The snapshot is empty: Helix gave no live stream. It is committed."]
-    usual = statistics.median(recent) if recent else 0
+    usual = max(statistics.median(recent or [0]), sorted(daily or [0])[len(daily) * 3 // 4])
     if rows < usual / 2:
         return [
-            f"The snapshot is suspiciously small: {rows:,} rows, where the last {len(recent)} had {usual:,.0f} in "
-            "the median. It is committed."
+            f"The snapshot is suspiciously small: {rows:,} rows, where {usual:,.0f} are usual by the last "
+            f"{len(recent)} snapshots and {len(daily)} days. It is committed."
         ]
     return []
 

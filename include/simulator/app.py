@@ -24,6 +24,18 @@ from include.simulator.world import Row, World
 
 _FIRST_ENDLESS_ID = 100_000_000_000
 """Below every id of the world."""
+_DRIPS = 20
+"""Parts of an answer that drips."""
+
+_LOST = {
+    FaultKind.CUT_CONNECTION,
+    FaultKind.CUT_JSON,
+    FaultKind.MISSING_DATA,
+    FaultKind.NULL_DATA,
+    FaultKind.OTHER_PAGINATION,
+    FaultKind.RENAMED_ID,
+}
+"""Answers that no client can take for a page."""
 
 _ERRORS = {
     FaultKind.INVALID_CURSOR: (400, "invalid cursor"),
@@ -52,7 +64,7 @@ class ServedRequest:
         page: the page's number in its chain; None where there was none to read.
         fault: what struck it.
         ids: of the streams in the answer, in order; empty where a cut answer holds none that can be read.
-        viewer_counts: of the same streams.
+        viewer_counts: of the same streams; None where they are in no shape to be read.
     """
 
     path: str
@@ -61,7 +73,7 @@ class ServedRequest:
     page: int | None = None
     fault: FaultKind | None = None
     ids: tuple[str, ...] = ()
-    viewer_counts: tuple[int, ...] = ()
+    viewer_counts: tuple[int | None, ...] = ()
 
 
 class BadRequestError(ValueError):
@@ -76,6 +88,22 @@ class CutResponse(Response):
         half = bytes(self.body[: len(self.body) // 2])
         # The server closes a connection whose answer ends while more is due.
         await send({"type": "http.response.body", "body": half, "more_body": True})
+
+
+class DrippingResponse(Response):
+    """Sends the body part by part, over `seconds`."""
+
+    seconds = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        size = len(self.body) // _DRIPS + 1
+        for start in range(0, len(self.body), size):
+            await send(
+                {"type": "http.response.body", "body": bytes(self.body[start : start + size]), "more_body": True}
+            )
+            await asyncio.sleep(self.seconds / _DRIPS)
+        await send({"type": "http.response.body"})
 
 
 def create_app(config: SimulatorConfig, log: list[ServedRequest] | None = None) -> FastAPI:
@@ -167,15 +195,18 @@ class _Helix:
         page = page.derailed(kind) if kind else page
         rows = self._rows(page)
         payload = {"data": rows, "pagination": {"cursor": page.next.encode()} if page.next else {}}
-        response_class, body = _render(payload, kind)
-        lost = kind in {FaultKind.CUT_CONNECTION, FaultKind.CUT_JSON, FaultKind.MISSING_DATA, FaultKind.NULL_DATA}
-        shown = [] if lost else rows
+        shown = [] if kind in _LOST else rows
         ids = tuple(row["id"] for row in shown)
-        viewer_counts = tuple(row["viewer_count"] for row in shown)
+        are_read = kind is not FaultKind.NESTED_VIEWERS
+        viewer_counts = tuple(row["viewer_count"] if are_read else None for row in shown)
+        response_class, body = _render(payload, kind)
         self._record(ServedRequest(path, 200, after, page.here.page, kind, ids, viewer_counts))
         if fault and kind is FaultKind.SLOW:
             await asyncio.sleep(fault.delay)
-        return response_class(body, headers=headers, media_type="application/json")
+        response = response_class(body, headers=headers, media_type="application/json")
+        if fault and isinstance(response, DrippingResponse):
+            response.seconds = fault.delay
+        return response
 
     def _rows(self, page: Page) -> list[Row]:
         live = self._world.at(page.here.tick)
@@ -185,8 +216,7 @@ class _Helix:
         observation = page.here.page if self._config.moving else None
         rows = live.rows(positions % len(live), observation)
         if page.here.mode is Mode.ENDLESS:
-            for row, position in zip(rows, positions.tolist(), strict=True):
-                row["id"] = str(_FIRST_ENDLESS_ID + position)
+            rows[0]["id"] = str(_FIRST_ENDLESS_ID + page.start)
         return rows
 
     def _refuse(self, served: ServedRequest, message: str, headers: dict[str, str] | None = None) -> Response:
@@ -220,6 +250,25 @@ def _null_data(payload: dict[str, Any]) -> None:
     payload["data"] = None
 
 
+def _other_pagination(payload: dict[str, Any]) -> None:
+    payload["pagination"] = {"next": payload["pagination"].get("cursor")}
+
+
+def _renamed_id(payload: dict[str, Any]) -> None:
+    for row in payload["data"]:
+        row["stream_id"] = row.pop("id")
+
+
+def _number_ids(payload: dict[str, Any]) -> None:
+    for row in payload["data"]:
+        row |= {name: int(row[name]) for name in ("id", "user_id", "game_id") if row[name].isdigit()}
+
+
+def _nested_viewers(payload: dict[str, Any]) -> None:
+    for row in payload["data"]:
+        row["viewer_count"] = {"count": row["viewer_count"]}
+
+
 def _new_field(payload: dict[str, Any]) -> None:
     for row in payload["data"]:
         row["is_simulated"] = True
@@ -232,6 +281,10 @@ def _lone_surrogate(payload: dict[str, Any]) -> None:
 _SPOILERS: dict[FaultKind, Callable[[dict[str, Any]], None]] = {
     FaultKind.MISSING_DATA: _without_data,
     FaultKind.NULL_DATA: _null_data,
+    FaultKind.OTHER_PAGINATION: _other_pagination,
+    FaultKind.RENAMED_ID: _renamed_id,
+    FaultKind.NUMBER_IDS: _number_ids,
+    FaultKind.NESTED_VIEWERS: _nested_viewers,
     FaultKind.NEW_FIELD: _new_field,
     FaultKind.LONE_SURROGATE: _lone_surrogate,
 }
@@ -244,7 +297,9 @@ def _render(payload: dict[str, Any], kind: FaultKind | None) -> tuple[type[Respo
     body = json.dumps(payload).encode() if kind is FaultKind.LONE_SURROGATE else orjson.dumps(payload)
     if kind is FaultKind.CUT_JSON:
         return Response, body[: len(body) // 2]
-    return CutResponse if kind is FaultKind.CUT_CONNECTION else Response, body
+    if kind is FaultKind.CUT_CONNECTION:
+        return CutResponse, body
+    return DrippingResponse if kind is FaultKind.DRIP else Response, body
 
 
 def _json_response(answer: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:

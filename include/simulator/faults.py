@@ -31,10 +31,20 @@ class FaultKind(StrEnum):
     """A whole HTTP answer that holds half the JSON."""
     SLOW = "slow"
     """The right answer, some seconds late."""
+    DRIP = "drip"
+    """The right answer in many small parts, the last one some seconds late."""
     MISSING_DATA = "missing_data"
     """200 without `data`."""
     NULL_DATA = "null_data"
     """200 with `"data": null`."""
+    OTHER_PAGINATION = "other_pagination"
+    """`pagination` holds the cursor under another name, `next`."""
+    RENAMED_ID = "renamed_id"
+    """Every row has its id under another name, `stream_id`."""
+    NUMBER_IDS = "number_ids"
+    """The ids of every row are numbers."""
+    NESTED_VIEWERS = "nested_viewers"
+    """The viewers of every row are in an object, `{"count": 7}`."""
     NEW_FIELD = "new_field"
     """Every row has a field that nobody knows."""
     LONE_SURROGATE = "lone_surrogate"
@@ -44,7 +54,7 @@ class FaultKind(StrEnum):
     EMPTY_PAGES = "empty_pages"
     """This page and all that follow it are empty, each with another cursor."""
     ENDLESS_PAGES = "endless_pages"
-    """After this page the list never ends: always new ids."""
+    """After this page the list goes round for ever, each page with another cursor and one new id."""
     TOKEN_ERROR = "token_error"  # noqa: S105 - the name of a fault
     """The token endpoint answers 500."""
     TOKEN_MISSING = "token_missing"  # noqa: S105 - the name of a fault
@@ -53,11 +63,20 @@ class FaultKind(StrEnum):
 
 TOKEN_FAULTS = frozenset({FaultKind.TOKEN_ERROR, FaultKind.TOKEN_MISSING})
 ENDLESS_FAULTS = frozenset({FaultKind.REPEATED_CURSOR, FaultKind.EMPTY_PAGES, FaultKind.ENDLESS_PAGES})
-ROW_FAULTS = frozenset({FaultKind.NEW_FIELD, FaultKind.LONE_SURROGATE})
-DEFAULT_SECONDS = {FaultKind.SLOW: 30.0, FaultKind.RATE_LIMITED: 1.0}
+ROW_FAULTS = frozenset(
+    {
+        FaultKind.RENAMED_ID,
+        FaultKind.NUMBER_IDS,
+        FaultKind.NESTED_VIEWERS,
+        FaultKind.NEW_FIELD,
+        FaultKind.LONE_SURROGATE,
+    }
+)
+DEFAULT_SECONDS = {FaultKind.SLOW: 30.0, FaultKind.DRIP: 300.0, FaultKind.RATE_LIMITED: 1.0}
 
-PASSING_FAULTS = tuple(kind for kind in FaultKind if kind not in ENDLESS_FAULTS | {FaultKind.SLOW})
-"""Faults that a second try gets past; without the slow one, which would drag out a campaign of random faults."""
+_LASTING = ENDLESS_FAULTS | {FaultKind.SLOW, FaultKind.DRIP, FaultKind.NESTED_VIEWERS}
+PASSING_FAULTS = tuple(kind for kind in FaultKind if kind not in _LASTING)
+"""Faults that a client gets past without a loss; without the slow ones, which would drag out a campaign."""
 
 
 class FaultError(ValueError):
@@ -72,7 +91,8 @@ class Fault:
         kind: what goes wrong.
         page: the page of a chain (from 1, LAST_PAGE for the last one) that it strikes; None: any page.
         times: how many requests it strikes, over all chains; None: each that matches.
-        seconds: how late a slow answer is, or how far ahead `Ratelimit-Reset` is; None: 30 and 1.
+        seconds: how late a slow answer is, how long one drips, or how far ahead `Ratelimit-Reset` is; None: the
+            usual ones of its kind.
 
     Raises:
         FaultError: an argument is out of range, or means nothing for this kind.
@@ -91,7 +111,7 @@ class Fault:
         if self.times is not None and self.times < 1:
             raise FaultError(f"{self.kind}: a fault strikes once at least")
         if self.seconds is not None and self.kind not in DEFAULT_SECONDS:
-            raise FaultError(f"{self.kind} takes no seconds: only {' and '.join(DEFAULT_SECONDS)} do")
+            raise FaultError(f"{self.kind} takes no seconds: only {', '.join(DEFAULT_SECONDS)} do")
 
     @property
     def delay(self) -> float:

@@ -28,7 +28,9 @@ class Twitch:
 
     simulator: Simulator
     data_dir: Path
-    limits: Limits = field(default_factory=lambda: Limits(attempts=3, backoff=0.01, read_timeout=0.5))
+    limits: Limits = field(
+        default_factory=lambda: Limits(attempts=3, backoff=0.01, read_timeout=0.5, answer_timeout=0.7)
+    )
 
     @property
     def api(self) -> TwitchApi:

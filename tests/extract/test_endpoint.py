@@ -156,7 +156,7 @@ def pump(source: socket.socket, target: socket.socket) -> None:
 
 def read(api: Server, auth: Server, **api_fields: str) -> list[Any]:
     fields = {"client_id": "an-id", "client_secret": "s3cret", "api_url": api.url, "auth_url": auth.url} | api_fields
-    return list(Helix(TwitchApi(**fields), LIMITS).pages(StreamPaginator(10, 10)))
+    return list(Helix(TwitchApi(**fields), LIMITS).pages(StreamPaginator(10)))
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(
@@ -177,11 +177,11 @@ def test_the_certificates_of_the_environment_are_trusted(
 
 
 def test_without_any_those_that_come_with_the_environment_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", TIMEOUT).pool
+    pool = Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", TIMEOUT, 5, 1_000_000).pool
     assert (pool.ca_certs, pool.cert_reqs) == (certifi.where(), "CERT_REQUIRED")  # type: ignore[attr-defined]
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/company.pem")
     with pytest.raises(RefusedError, match=r"/nowhere/company.pem.*REQUESTS_CA_BUNDLE"):
-        Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", TIMEOUT)
+        Endpoint("TWITCH_API_URL", "https://api.twitch.tv/helix", TIMEOUT, 5, 1_000_000)
 
 
 def test_https_goes_through_the_proxy_and_shows_it_its_password(
@@ -201,7 +201,7 @@ def test_https_goes_through_the_proxy_and_shows_it_its_password(
 def test_a_proxy_that_is_none_is_told_at_once(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     with pytest.raises(RefusedError, match=r"cannot be asked: .* the proxy") as caught:
-        Endpoint("TWITCH_API_URL", "http://example.com/helix", TIMEOUT)
+        Endpoint("TWITCH_API_URL", "http://example.com/helix", TIMEOUT, 5, 1_000_000)
     assert "pa55word" not in str(caught.value)
 
 
@@ -209,7 +209,7 @@ def test_a_proxy_that_is_none_is_told_at_once(proxy: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("url", ["http://exa mple/helix", "http://*.x/helix", "http://.x/helix", "ftp://x/helix"])
 def test_a_url_that_is_none_is_named(variable: str, url: str) -> None:
     with pytest.raises(RefusedError, match=variable):
-        Endpoint(variable, url, TIMEOUT)
+        Endpoint(variable, url, TIMEOUT, 5, 1_000_000)
 
 
 def test_a_slash_at_the_end_of_the_url_does_no_harm(server: Callable[..., Server]) -> None:

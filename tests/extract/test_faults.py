@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from include.extract.errors import ExtractError
-from include.extract.helix import BadAnswer, seconds_to_reset
+from include.extract.helix import seconds_to_reset
+from include.extract.page import BadAnswer
 from include.simulator.faults import Fault, FaultKind
 
 RETRIED = [
@@ -23,13 +24,17 @@ RETRIED = [
     (FaultKind.NULL_DATA, 'without a list in "data"'),
     (FaultKind.INVALID_CURSOR, "400 invalid cursor"),
     (FaultKind.SLOW, "timed out"),
+    (FaultKind.DRIP, r"not complete after 0\.7 s|timed out"),
+    (FaultKind.OTHER_PAGINATION, '"pagination" without a "cursor", but with "next".*changed its API'),
+    (FaultKind.RENAMED_ID, '100 rows without a usable "id".*changed its API'),
     (FaultKind.RATE_LIMITED, "429 Too many requests"),
 ]
+SECONDS = {FaultKind.SLOW: 0.9, FaultKind.RATE_LIMITED: 0.9, FaultKind.DRIP: 2.0}
 
 
 @pytest.mark.parametrize(("kind", "_"), RETRIED)
 def test_a_passing_fault_is_got_past_with_the_same_cursor(twitch, kind, _):
-    t = twitch(Fault(kind, page=3, times=2, seconds=0.9 if kind in (FaultKind.SLOW, FaultKind.RATE_LIMITED) else None))
+    t = twitch(Fault(kind, page=3, times=2, seconds=SECONDS.get(kind)))
     snapshot = t.snapshot()
     assert (snapshot.rows, snapshot.duplicates, snapshot.retries) == (950, 0, 2)
     pages = [request for request in t.simulator.requests if request.page]
@@ -40,7 +45,7 @@ def test_a_passing_fault_is_got_past_with_the_same_cursor(twitch, kind, _):
 
 @pytest.mark.parametrize(("kind", "words"), RETRIED)
 def test_a_lasting_fault_fails_with_its_name_and_nothing_in_raw(twitch, kind, words):
-    t = twitch(Fault(kind, page=3, times=None))
+    t = twitch(Fault(kind, page=3, times=None, seconds=SECONDS.get(kind)))
     with pytest.raises(ExtractError, match=words) as caught:
         t.snapshot()
     assert t.simulator.api_url in str(caught.value)

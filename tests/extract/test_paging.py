@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-import pytest
-
-from include.extract.errors import ExtractError
+from include.extract.page import Page
+from include.extract.paging import StreamPaginator
 from include.simulator.faults import LAST_PAGE, Fault, FaultKind
 
 
@@ -20,6 +19,8 @@ def test_a_cursor_seen_before_ends_the_list(twitch, caplog):
     # Page one again, whose cursor is known: kept as it came, and counted.
     assert (snapshot.pages, snapshot.rows, snapshot.duplicates) == (11, 1_050, 100)
     assert len(t.commits) == 1
+    (warning,) = snapshot.warnings
+    assert "ended after 11 pages and 950 streams (cursor seen before)" in warning
 
 
 def test_empty_pages_for_ever_end_the_list(twitch, caplog):
@@ -28,7 +29,8 @@ def test_empty_pages_for_ever_end_the_list(twitch, caplog):
     with caplog.at_level(logging.INFO):
         snapshot = t.snapshot()
     assert (snapshot.ended_by, snapshot.pages, snapshot.rows) == ("pages without a new stream", 10, 300)
-    assert "pages without a new stream" in caplog.text
+    assert "pages without a new stream" in snapshot.warnings[0]
+    assert snapshot.warnings[0] in caplog.text
     assert len(t.commits) == 1
 
 
@@ -43,16 +45,27 @@ def test_short_and_empty_pages_do_not_end_it(twitch):
     assert (snapshot.ended_by, snapshot.rows) == ("no cursor", sum(sizes))
 
 
-def test_an_endless_list_fails_at_the_page_cap(twitch):
+def test_a_list_that_goes_round_ends_though_each_page_brings_a_new_stream(twitch):
     t = twitch(Fault(FaultKind.ENDLESS_PAGES, page=2, times=None))
-    t.limits = replace(t.limits, page_cap=30)
-    with pytest.raises(ExtractError, match=r"after 30 pages \(3,000 streams\).*page_cap"):
-        t.snapshot()
-    assert sum(request.page is not None for request in t.simulator.requests) == 30
-    t.assert_nothing_in_raw()
+    snapshot = t.snapshot()
+    assert snapshot.ended_by == "more repeats than streams"
+    assert snapshot.duplicates > snapshot.rows / 2
+    served = t.served_ids()
+    assert t.table(snapshot)["id"].to_pylist() == served and len(set(served)) > 950
+    assert len(t.commits) == 1
 
 
-def test_a_list_that_ends_on_the_cap_is_whole(twitch):
-    t = twitch()
-    t.limits = replace(t.limits, page_cap=10)
-    assert t.snapshot().rows == 950
+def test_a_list_of_new_streams_is_followed_however_long_it_is():
+    paginator = StreamPaginator(10)
+    for number in range(20_000):
+        assert not paginator.ended_by
+        paginator.add(Page([], [f"{number} {i}" for i in range(5)], f"c{number}"))
+    paginator.add(Page([], [], None))
+    assert (paginator.ended_by, paginator.streams, paginator.pages) == ("no cursor", 100_000, 20_001)
+
+
+def test_a_list_that_repeats_half_of_each_page_is_not_cut():
+    paginator = StreamPaginator(10)
+    for number in range(100):
+        paginator.add(Page([], [str(number * 50 + i) for i in range(100)], f"c{number}"))
+    assert not paginator.ended_by
