@@ -201,10 +201,7 @@ def suspicions(rows: int, recent: Sequence[int], daily: Sequence[int]) -> list[s
         return ["The snapshot is empty: Helix gave no live stream. It is committed."]
     usual = max(statistics.median(recent or [0]), sorted(daily or [0])[len(daily) * 3 // 4])
     if rows < usual / 2:
-        return [
-            f"The snapshot is suspiciously small: {rows:,} rows, where {usual:,.0f} are usual by the last "
-            f"{len(recent)} snapshots and {len(daily)} days. It is committed."
-        ]
+        return [f"The snapshot is suspiciously small: {rows:,} rows, where {usual:,.0f} are usual. It is committed."]
     return []
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gzip
 import ipaddress
 import socket
+import socketserver
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,8 +26,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from urllib3 import Timeout
+from urllib3.exceptions import HTTPError
 
-from include.extract.endpoint import Endpoint
+from include.extract.endpoint import Endpoint, reason
 from include.extract.errors import ExtractError, RefusedError
 from include.extract.helix import Helix, Limits
 from include.extract.paging import StreamPaginator
@@ -67,6 +70,8 @@ def server() -> Iterator[Callable[..., Server]]:
             made = Server("", list(answers))
 
             class Handler(BaseHTTPRequestHandler):
+                protocol_version = "HTTP/1.1"
+
                 def do_GET(self) -> None:
                     self.rfile.read(int(self.headers.get("Content-Length", 0)))
                     made.asked.append((self.path, {name.title(): value for name, value in self.headers.items()}))
@@ -154,9 +159,9 @@ def pump(source: socket.socket, target: socket.socket) -> None:
         pass
 
 
-def read(api: Server, auth: Server, **api_fields: str) -> list[Any]:
+def read(api: Server, auth: Server, limits: Limits = LIMITS, **api_fields: str) -> list[Any]:
     fields = {"client_id": "an-id", "client_secret": "s3cret", "api_url": api.url, "auth_url": auth.url} | api_fields
-    return list(Helix(TwitchApi(**fields), LIMITS).pages(StreamPaginator(10)))
+    return list(Helix(TwitchApi(**fields), limits).pages(StreamPaginator(10)))
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(
@@ -258,3 +263,79 @@ def test_what_no_header_may_hold_ends_in_no_message(server: Callable[..., Server
     assert "ken" not in str(caught.value).replace("access_token", "")
     with pytest.raises(RefusedError, match="CLIENT_ID"):
         read(api, auth, client_id="an\nid")
+
+
+@pytest.fixture
+def raw() -> Iterator[Callable[..., str]]:
+    """Starts servers that send parts with pauses, whatever they are asked: `raw(0.1, b"HTTP/1.1 200 OK", ...)`."""
+    with ExitStack() as stack:
+
+        def start(pause: float, *parts: bytes) -> str:
+            class Handler(socketserver.BaseRequestHandler):
+                def handle(self) -> None:
+                    self.request.recv(65536)
+                    with contextlib.suppress(OSError):
+                        for part in parts:
+                            self.request.sendall(part)
+                            time.sleep(pause)
+
+            tcp = stack.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
+            tcp.daemon_threads, tcp.block_on_close = True, False
+            threading.Thread(target=tcp.serve_forever, daemon=True).start()
+            stack.callback(tcp.shutdown)
+            return f"http://127.0.0.1:{tcp.server_address[1]}"
+
+        yield start
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+DRIPPING = {
+    "body": (HEAD + b"Content-Length: 41\r\n\r\n", *[b" "] * 41),
+    "body without a length": (HEAD + b"\r\n", *[b" "] * 41),
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\n \r\n"] * 41),
+    "size of a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"0"] * 41),
+    "headers": (HEAD, *[b"A: b\r\n"] * 41),
+    "one header": (HEAD, *[b"A"] * 41),
+    "status": tuple(HEAD[i : i + 1] for i in range(41)),
+    "answers in advance": (b"HTTP/1.1 100 Continue\r\n\r\n",) * 41,
+}
+
+
+@pytest.mark.parametrize("parts", DRIPPING.values(), ids=DRIPPING)
+def test_an_answer_that_drips_is_given_up(raw: Callable[..., str], parts: tuple[bytes, ...]) -> None:
+    endpoint = Endpoint("TWITCH_API_URL", raw(0.1, *parts), Timeout(5), 0.5, 1_000_000)
+    began = time.monotonic()
+    with pytest.raises(HTTPError) as caught:
+        endpoint.ask("GET", {})
+    assert time.monotonic() - began < 2  # all of it would take 4 s
+    assert reason(caught.value) in ("its answer was not complete after 0.5 s", "timed out")
+
+
+@pytest.mark.parametrize("which", ["api", "auth"])
+def test_both_a_page_and_a_token_have_a_time_limit(
+    server: Callable[..., Server], raw: Callable[..., str], which: str
+) -> None:
+    drips = Server(raw(0.1, *DRIPPING["body"]))
+    api = drips if which == "api" else server((200, {}, PAGE))
+    auth = drips if which == "auth" else server((200, {}, TOKEN))
+    with pytest.raises(
+        ExtractError, match=f"{drips.url}.* cannot be reached: .*(0.5 s|timed out).*TWITCH_{which.upper()}_URL"
+    ):
+        read(api, auth, limits=replace(LIMITS, answer_timeout=0.5))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_an_answer_that_is_too_large_is_given_up(server: Callable[..., Server], zipped: bool) -> None:
+    body = b" " * 2_000_000
+    headers = {"Content-Encoding": "gzip"} if zipped else {}
+    api, auth = server((200, headers, gzip.compress(body) if zipped else body)), server((200, {}, TOKEN))
+    with pytest.raises(ExtractError, match=r"The answer is larger than 1,000,000 bytes, 2 times in a row"):
+        read(api, auth, limits=replace(LIMITS, largest_answer=1_000_000))
+
+
+def test_one_connection_serves_all_pages(server: Callable[..., Server]) -> None:
+    pages = [(200, {}, b'{"data": [{"id": "%d"}], "pagination": {"cursor": "c%d"}}' % (i, i)) for i in range(5)]
+    api, auth = server(*pages, (200, {}, PAGE)), server((200, {}, TOKEN))
+    helix = Helix(TwitchApi("an-id", "s3cret", api.url, auth.url), LIMITS)
+    assert len(list(helix.pages(StreamPaginator(10)))) == 6
+    assert helix.streams.pool.num_connections == 1

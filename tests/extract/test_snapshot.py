@@ -14,6 +14,8 @@ import pytest
 
 from include.extract import reader
 from include.extract.errors import ExtractError
+from include.extract.raw import RawFolder
+from include.extract.snapshot import COMPARED, COMPARED_DAYS, suspicions
 from include.simulator.faults import Fault, FaultKind
 from include.simulator.world import World
 
@@ -185,9 +187,80 @@ def test_only_whole_and_committed_files_are_the_measure(twitch):
         (file.parent / torn).write_bytes(file.read_bytes()[:5_000])
         (t.dataset / "_dlt_loads" / f"other__{torn.rsplit('.', 2)[0]}.jsonl").touch()
     for i in range(5):
-        (file.parent / f"190000001{i}.5.uncommitted.parquet").write_bytes(file.read_bytes())
+        (file.parent / f"190000001{i}.5.uncommitted.parquet").write_bytes(parquet(9_000))
     snapshot = twitch(streams=100).snapshot()
-    assert "the last 1 had 1,000" in snapshot.warnings[0]
+    assert "where 1,000 are usual" in snapshot.warnings[0]
+
+
+def parquet(rows: int) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"n": pa.nulls(rows)}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.fixture
+def history(tmp_path):
+    """Makes a raw folder with a committed file of so many rows for each of the last hours, the newest first."""
+
+    def make(*rows, end=NOW, step=3_600):
+        raw = RawFolder(tmp_path)
+        raw.files.mkdir(parents=True)
+        raw.commits.mkdir()
+        contents = {n: parquet(n) for n in set(rows)}
+        for i, n in enumerate(rows):
+            load_id = end - i * step + 0.5
+            (raw.files / f"{load_id}.a.parquet").write_bytes(contents[n])
+            (raw.commits / f"twitch_streams__{load_id}.jsonl").touch()
+        return raw
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("short", "good", "is_small"),
+    [
+        (0, 60 * 24, True),
+        (13, 60 * 24, True),
+        (7 * 24, 60 * 24, True),
+        (28 * 24, 60 * 24, True),
+        (35 * 24, 60 * 24, False),  # These are the usual ones now.
+        (5, 7, True),  # On the first day.
+        (24, 24, True),
+        (7 * 24, 4 * 24, True),
+        (0, 0, False),
+    ],
+)
+def test_a_short_snapshot_is_suspicious_for_a_month(history, short, good, is_small):
+    sizes = history(*[400] * short, *[1_000] * good).sizes(COMPARED, COMPARED_DAYS, NOW + 3_600)
+    assert bool(suspicions(400, *sizes)) is is_small
+    assert not suspicions(500 if good else 200, *sizes)
+
+
+def test_a_size_is_compared_with_that_of_the_same_hour_of_each_day(history):
+    # At night, so many rows as the hour has; the newest file is of 20:00.
+    raw = history(*[(NOW // 3_600 - i) % 24 + 1 for i in range(10 * 24)])
+    recent, daily = raw.sizes(3, 5, NOW + 5 * 3_600)
+    assert recent == [21, 20, 19]
+    # At 01:00: of this day and those before it.
+    assert daily == [2] * 5
+
+
+def test_a_file_of_a_wrong_clock_is_one_of_many(history):
+    raw = history(*[1_000] * 100)
+    for time in ("4070908800.5", "-5.5", "nan", "x"):
+        (raw.files / f"{time}.a.parquet").write_bytes(parquet(3))
+        (raw.commits / f"twitch_streams__{time}.jsonl").touch()
+    recent, daily = raw.sizes(24, 40, NOW)
+    assert sorted(recent) == [3, *[1_000] * 23]
+    assert sorted(daily) == [3, *[1_000] * 5]
+
+
+def test_few_footers_are_read_whatever_the_history(history, monkeypatch):
+    raw = history(*[10] * 2_000)
+    read = []
+    monkeypatch.setattr(RawFolder, "rows_in", lambda _, name: read.append(name) or 10)
+    raw.sizes(COMPARED, COMPARED_DAYS, NOW)
+    assert COMPARED_DAYS < len(read) == len(set(read)) <= COMPARED + COMPARED_DAYS
 
 
 def test_progress_on_long_reads(twitch, caplog, monkeypatch):
