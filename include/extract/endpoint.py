@@ -41,7 +41,7 @@ class Endpoint(HTTPAdapter):
         variable: what sets the URL.
         url: of http or https; may hold a name and a password.
         timeout: for connecting, and for each pause in an answer.
-        longest: seconds that one answer may take from its first byte to its last.
+        longest: seconds that one answer may take, from the request to its last byte.
         largest: bytes that the body of one answer may have, unpacked.
 
     Raises:
@@ -99,14 +99,14 @@ class Endpoint(HTTPAdapter):
         content = answer.read(self.largest + 1)
         if len(content) > self.largest:
             answer.close()
-            raise BadAnswer(f"The answer is larger than {self.largest:,} bytes")
+            raise BadAnswer(f"its answer is larger than {self.largest:,} bytes")
         return Answer(answer.status, answer.reason or "", answer.headers, content)
 
 
 class ResponseInTime(HTTPResponse):
-    """Gives an answer up that takes too long as a whole.
+    """An answer that fails if it takes longer than `longest` seconds.
 
-    urllib3's `Timeout` does not: it limits each pause, even with `total`, and a byte every few seconds keeps to that.
+    urllib3's `Timeout`, with `total` too, limits each pause only: an answer that drips is never given up.
     """
 
     longest: float

@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 CLOCK_WARNING = 300
 CLOCK_ERROR = 3_600
-"""Seconds between Helix's clock and ours. A raw file is named by the time of its snapshot, and counts for that hour."""
+"""Seconds between Helix's clock and ours from which on there is a warning, and no snapshot."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long the extraction tries, waits and reads. Waits are in seconds."""
+    """How long the extraction tries, waits and reads, and how much. Times are in seconds."""
 
     page_size: int = 100
     """Streams asked for in one page; 100 is the most that Helix gives."""
@@ -47,9 +47,9 @@ class Limits:
     read_timeout: float = 30.0
     """The longest pause in an answer."""
     answer_timeout: float = 60.0
-    """The longest time from the first byte of an answer to its last; a page has 50 kB."""
+    """The longest time from a request to the last byte of its answer."""
     largest_answer: int = 16 * 2**20
-    """Bytes."""
+    """Bytes, unpacked; a page has about 50,000."""
 
 
 @dataclass

@@ -329,7 +329,7 @@ def test_an_answer_that_is_too_large_is_given_up(server: Callable[..., Server], 
     body = b" " * 2_000_000
     headers = {"Content-Encoding": "gzip"} if zipped else {}
     api, auth = server((200, headers, gzip.compress(body) if zipped else body)), server((200, {}, TOKEN))
-    with pytest.raises(ExtractError, match=r"The answer is larger than 1,000,000 bytes, 2 times in a row"):
+    with pytest.raises(ExtractError, match=r"its answer is larger than 1,000,000 bytes, 2 times in a row"):
         read(api, auth, limits=replace(LIMITS, largest_answer=1_000_000))
 
 
