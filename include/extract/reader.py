@@ -67,13 +67,15 @@ class Reader:
 
     def _check_rejected(self) -> None:
         """Raises ExtractError if staging would quarantine the file, so that it is not committed in the first place."""
-        rows, bad = self.builder.rows, self.rejected.pop("rows", 0)
+        no_objects = self.builder.findings.no_objects
+        fields = self.rejected + Counter(rows=no_objects, id=no_objects)
+        rows, bad = self.builder.rows + no_objects, fields.pop("rows", 0)
         if rows < REJECTABLE_ROWS or bad <= rows / 2:
             return
-        fields = ", ".join(f"{name} in {n:,}" for name, n in self.rejected.most_common())
+        named = ", ".join(f"{name} in {n:,}" for name, n in fields.most_common())
         raise ExtractError(
             f"{self.helix.streams.url}: {bad:,} of {rows:,} rows have no usable value in a field that must have one "
-            f"({fields}). {NoPage.remedy}"
+            f"({named}). {NoPage.remedy}"
         )
 
     def _pages(self) -> Iterator[None]:

@@ -153,6 +153,10 @@ FAILED = {
     ),
     "too many viewers": (nothing_but(viewer_count=10**11), r"\(viewer_count in 1,500\)"),
     "fewer than no viewers": (nothing_but(viewer_count=-1), r"\(viewer_count in 1,500\)"),
+    "mostly no objects": (
+        lambda page: page.update(data=["x"] * 60 + page["data"][:40]),
+        r"900 of 1,500 rows .*\(id in 900\)",
+    ),
     "most rows": (
         each_row(lambda stream: stream.update(user_id="" if int(stream["id"]) % 100 < 51 else stream["user_id"])),
         r"765 of 1,500 rows .*\(user_id in 765\)",
