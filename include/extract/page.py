@@ -80,8 +80,9 @@ def usable_ids(rows: list[Any]) -> list[str]:
         NoPage: no row has one, or all rows have the same. Such pages must not look like pages without a new stream,
             which end the list.
     """
-    values = [row.get("id") for row in rows if isinstance(row, dict)]
-    ids = [value if type(value) is str else as_text(value) for value in values if is_text_or_number(value)]
+    ids: list[Any] = [row.get("id") for row in rows if isinstance(row, dict)]
+    if set(map(type, ids)) != {str} or "" in ids:
+        ids = [as_text(value) for value in ids if is_text_or_number(value)]
     if rows and not ids:
         raise NoPage(f'Helix sent a page of {len(rows)} rows without a usable "id"')
     if len(set(ids)) == 1 < len(ids):
