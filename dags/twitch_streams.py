@@ -59,7 +59,10 @@ there and updates the asset `fact_streams`.
         task_id="extract",
         python_callable=take_snapshot,
         execution_timeout=timedelta(minutes=45),
-        on_execute_callback=HealthchecksNotifier("start", pings.HOURLY_CHECK, pings.snapshot_start),
+        on_execute_callback=[
+            HealthchecksNotifier("start", pings.HOURLY_CHECK, pings.snapshot_start),
+            HealthchecksNotifier("start", pings.RELOAD_CHECK, pings.backfill_start),
+        ],
         doc_md="Reads all live streams from Helix into one raw Parquet file, or nothing. Its XCom holds counts.",
     )
     models = dbt_models(

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from include import settings
 from include.simulator.config import SimulatorConfig
 from include.tasks.docs import publish_first
-from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK, ping_url_parts
+from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK, ping_connection
 from include.tasks.snapshot import TWITCH_CONNECTION
 
 ORIGIN = "From the environment"
@@ -97,8 +97,7 @@ def connections(environment: settings.Settings) -> dict[str, dict[str, Any]]:
         (RELOAD_CHECK, environment.healthcheck_reload_url),
     ):
         if url:
-            host, path = ping_url_parts(url)
-            described[conn_id] = {"host": host, "login": None, "password": path, "extra": None}
+            described[conn_id] = ping_connection(url)
     return described
 
 

@@ -106,8 +106,9 @@ def dbt_builds(task_id: str, abouts: XComArg, **operator_args: Any) -> Any:
         profile_config=PROFILE,
         invocation_mode=InvocationMode.DBT_RUNNER,
         install_deps=False,
-        # What dbt has parsed is kept for the next one.
+        # What dbt has parsed is kept for the next one, beside the manifest, which dbt itself writes for none of them.
         cache_dir=Path(cosmos_settings.cache_dir) / task_id,
+        manifest_filepath=str(DBT_MANIFEST),
         pre_execute=hand_over_raw,
         map_index_template="{{ task.env['TWITCH_BI_RELOAD_START'][:16] }}",
         **OPERATOR_ARGS,

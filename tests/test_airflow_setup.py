@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ ENVIRONMENT = {
     "CLIENT_ID": "an-id",
     "CLIENT_SECRET": "a-secret",
     "HEALTHCHECK_URL": "https://hc-ping.com/9f8e7d6c-0000-4000-8000-000000000000",
-    "HEALTHCHECK_RELOAD_URL": "https://hc.example.org:8443/ping/key/slug",
+    "HEALTHCHECK_RELOAD_URL": "https://ann:pass%40word@hc.example.org:8443/ping/key/slug?create=1",
 }
 
 
@@ -45,9 +46,10 @@ def test_connections_follow_the_environment() -> None:
         "a-secret",
         {"auth_url": "https://id.twitch.tv/oauth2/token"},
     )
-    # A ping URL's path is its secret: it is the password, which Airflow masks, and nowhere else.
+    # Whatever is secret of a ping URL is where Airflow masks it, and nowhere else.
     assert stored("healthchecks") == ("https://hc-ping.com", None, "9f8e7d6c-0000-4000-8000-000000000000", {})
-    assert stored("healthchecks_reload") == ("https://hc.example.org:8443", None, "ping/key/slug", {})
+    login = {"Authorization": f"Basic {b64encode(b'ann:pass@word').decode()}"}
+    assert stored("healthchecks_reload") == ("https://hc.example.org:8443", None, "ping/key/slug?create=1", login)
     assert set(setup().values()) == {"as in the environment"}
     assert setup(CLIENT_SECRET="corrected")["twitch_api"] == "set from the environment"
     assert stored("twitch_api")[2] == "corrected"

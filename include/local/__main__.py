@@ -34,6 +34,7 @@ from include.local.summary import summary
 DAG_ID = "twitch_streams"
 MAINTENANCE_DAG_ID = "maintenance"
 DEMO_STREAMS = 5_000
+CALLBACK_SECONDS = 4
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, the terminal was closed
 
 
@@ -207,11 +208,13 @@ def check(services: dict[str, Service]) -> None:
 
 
 def wait_for_callbacks(services: dict[str, Service], seconds: float = 60) -> None:
-    """Lets the DAG processor send the run's last ping, which it does on its own time after the run has ended."""
-    deadline = time.monotonic() + seconds
-    time.sleep(2)
-    while time.monotonic() < deadline and not services["dag-processor"].is_idle():
-        time.sleep(0.5)
+    """Lets the DAG processor send the run's last ping: it finds it in Airflow's database after the run has ended."""
+    start = since = time.monotonic()
+    # From one process to the next, a callback is nowhere to be seen for a moment.
+    while (now := time.monotonic()) < min(since + CALLBACK_SECONDS, start + seconds):
+        if database.callbacks_wait() or not services["dag-processor"].is_idle():
+            since = now
+        time.sleep(0.2)
 
 
 def call(command: list[str], environment: dict[str, str]) -> str:

@@ -60,6 +60,22 @@ def address() -> dict[str, str]:
     }
 
 
+def callbacks_wait() -> bool:
+    """Whether callbacks, such as a run's last ping, are still in Airflow's database, waiting for the DAG processor.
+
+    Raises:
+        ServiceError: no server is running.
+    """
+    # Imported here: most commands start before they need it.
+    from sqlalchemy import NullPool, create_engine, text  # noqa: PLC0415
+
+    engine = create_engine(
+        address()["AIRFLOW_DATABASE_URL"], poolclass=NullPool, connect_args={"passfile": str(password_file())}
+    )
+    with engine.connect() as connection:
+        return bool(connection.scalar(text("select exists (select from callback where type = 'dag_processor')")))
+
+
 def password_file() -> Path:
     """Where libpq finds the password: in no URL, and in no process's environment."""
     path = home.folder() / "pgpass"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from include.tasks.snapshot import why_no_snapshot
 
@@ -35,8 +37,7 @@ def snapshot_success(context: Context) -> str | None:
             f"snapshot {snapshot['file_name']}: {snapshot['rows']} rows, {snapshot['pages']} pages, "
             f"{snapshot['duplicates']} duplicates, {snapshot['seconds']:.0f} s",
             *facts_and_seconds(context),
-            *(f"warning: {warning}" for warning in snapshot["warnings"]),
-            *set_aside(context),
+            *warnings(context),
         ]
     )
 
@@ -64,11 +65,16 @@ def reload_success(context: Context) -> str | None:
     lines += facts_and_seconds(context)
     if days := ti.xcom_pull(task_ids="plan", key="days_without_raw"):
         lines.append(f"raw holds nothing of these days, whose facts stay: {', '.join(days)}")
-    return "\n".join([*lines, *set_aside(context)])
+    return "\n".join([*lines, *warnings(context)])
+
+
+def backfill_start(context: Context) -> str | None:
+    """Of a backfill of the hourly DAG, which is a reload; at each attempt, as there."""
+    return reload_start(context) if is_backfill(context) else None
 
 
 def backfill_success(context: Context) -> str | None:
-    """What a backfill of the hourly DAG did, which is a reload."""
+    """What a backfill of the hourly DAG did."""
     return reload_success(context) if is_backfill(context) else None
 
 
@@ -84,17 +90,18 @@ def is_backfill(context: Context) -> bool:
 def facts_and_seconds(context: Context) -> list[str]:
     """What the facts hold after the run, and how long it took."""
     facts = context["ti"].xcom_pull(task_ids="report") or {}
-    lines = [f"facts: {facts.get('last_day_rows')} rows on {facts.get('last_day')}, {facts.get('files')} files in all"]
+    newest = f"{facts['last_day_rows']} rows on {facts['last_day']}" if facts.get("last_day") else "none yet"
+    lines = [f"facts: {newest}, {facts.get('files', 0)} files in all"]
     if published := context["ti"].xcom_pull(task_ids="publish"):
         lines.append("published: {uploaded} files, {bytes} bytes; {removed} removed, {left} left".format(**published))
     start, end = context["dag_run"].start_date, context["dag_run"].end_date
     return [*lines, f"seconds: {(end - start).total_seconds():.0f}"] if start and end else lines
 
 
-def set_aside(context: Context) -> list[str]:
-    """A warning for each raw file that cannot be read."""
-    facts = context["ti"].xcom_pull(task_ids="report") or {}
-    return [f"warning: raw file {name} is set aside" for name in facts.get("set_aside", [])]
+def warnings(context: Context) -> list[str]:
+    """A line for each warning of the run's snapshot, and of its report."""
+    results = (context["ti"].xcom_pull(task_ids=task_id) or {} for task_id in ("extract", "report"))
+    return [f"warning: {warning}" for result in results for warning in result.get("warnings", [])]
 
 
 def failure(context: Context) -> str:
@@ -103,9 +110,13 @@ def failure(context: Context) -> str:
     if "ti" in context:
         ti = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        for task_id in sorted(task_id for task_id, state in states.items() if state == "failed"):
-            error = ti.xcom_pull(task_ids=task_id, key="error")
-            lines.append(f"failed task {task_id}: {error or 'no error was left; see its log'}")
+        for name in sorted(name for name, state in states.items() if state == "failed"):
+            task_id, map_index = name, -1
+            if name not in context["dag"].task_dict:  # an instance of a mapped task is called <task>_<index>
+                task_id, _, index = name.rpartition("_")
+                map_index = int(index)
+            error = ti.xcom_pull(task_ids=task_id, key="error", map_indexes=map_index)
+            lines.append(f"failed task {name}: {error or 'no error was left; see its log'}")
     return "\n".join(lines)
 
 
@@ -114,7 +125,14 @@ def remember_error(context: Context) -> None:
     context["ti"].xcom_push(key="error", value=str(context.get("exception"))[:2000])
 
 
-def ping_url_parts(url: str) -> tuple[str, str]:
-    """(base address, path) of a ping URL. The path is its secret and so goes where Airflow masks it."""
+def ping_connection(url: str) -> dict[str, Any]:
+    """The fields of the Airflow connection for a ping URL: whatever is secret of it goes where Airflow masks it."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
+    user, _, address = parts.netloc.rpartition("@")
+    path = parts.path.strip("/")
+    return {
+        "host": f"{parts.scheme}://{address}",
+        "login": None,
+        "password": f"{path}?{parts.query}" if parts.query else path,
+        "extra": json.dumps({"Authorization": f"Basic {b64encode(unquote(user).encode()).decode()}"}) if user else None,
+    }

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
+import structlog
 from airflow.sdk import DAG
+from airflow.sdk.log import redact
 from healthchecks import MAX_BODY_BYTES, HealthchecksNotifier
 from pings import PingServer, ping_server
+
+from include.tasks.pings import ping_connection
 
 PATH = "ping-key-9f8e7d/hourly-snapshot"
 CONTEXT: Any = {"dag": DAG("twitch_streams"), "run_id": "manual__2025-01-01"}
@@ -24,8 +31,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PingServer]:
         yield server
 
 
-def connect(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    connection = {"conn_type": "http", "host": host, "password": PATH}
+def connect(monkeypatch: pytest.MonkeyPatch, host: str, password: str = PATH, **fields: Any) -> None:
+    connection = {"conn_type": "http", "host": host, "password": password, **fields}
     monkeypatch.setenv("AIRFLOW_CONN_HEALTHCHECKS", json.dumps(connection))
 
 
@@ -45,6 +52,48 @@ def test_pings_the_right_endpoint_with_the_runs_id(
     assert uuid.UUID(query["rid"][0])
     assert body.decode() == "run manual__2025-01-01 \U0001f3ae"
     assert "ping recorded" in messages()
+
+
+@pytest.mark.parametrize("query", ["create=1", "create=1&tag=a%20b"])
+def test_the_query_of_the_ping_url_is_kept(
+    server: PingServer, monkeypatch: pytest.MonkeyPatch, messages: Callable[[], str], query: str
+) -> None:
+    connect(monkeypatch, **ping_connection(f"{server.url}/{PATH}?{query}"))
+    HealthchecksNotifier("fail")(CONTEXT)
+    [(path, found, _)] = server.pings
+    assert path == f"/{PATH}/fail"
+    assert found.pop("rid") and found == parse_qs(query)
+    assert "ping recorded" in messages()
+
+
+def test_user_and_password_of_the_ping_url_are_sent_and_are_not_in_what_airflow_shows(
+    server: PingServer, monkeypatch: pytest.MonkeyPatch, messages: Callable[[], str]
+) -> None:
+    fields = ping_connection(f"{server.url.replace('://', '://ann:p%40ssword@')}/{PATH}")
+    assert fields["host"] == server.url and "ssword" not in str(redact(json.loads(fields["extra"])))
+    connect(monkeypatch, **fields)
+    HealthchecksNotifier("success")(CONTEXT)
+    assert server.headers[0]["Authorization"] == f"Basic {b64encode(b'ann:p@ssword').decode()}"
+    assert "ping recorded" in messages()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_not_taken_for_a_recorded_ping(
+    server: PingServer, messages: Callable[[], str], status: int
+) -> None:
+    server.answers = [(status, "OK", 0), (200, "OK", 0)]
+    HealthchecksNotifier("success")(CONTEXT)
+    assert [path for path, _, _ in server.pings] == [f"/{PATH}"]
+    assert f"ping not recorded: {status}, the server has moved. Put its new URL into the connection healthchecks." in (
+        messages()
+    )
+    assert "ping recorded" not in messages() and PATH not in messages()
+
+
+@pytest.mark.parametrize("signal", ["start", "success", "fail"])
+def test_airflow_dags_test_sends_no_ping(server: PingServer, signal: Any) -> None:
+    HealthchecksNotifier(signal)({**CONTEXT, "dag_run": SimpleNamespace(triggering_user_name="dag_test")})
+    assert server.pings == []
 
 
 def test_all_pings_of_a_run_share_one_id_and_no_other_run_has_it(server: PingServer) -> None:
@@ -97,13 +146,34 @@ def test_an_overloaded_server_is_tried_again(server: PingServer, messages: Calla
     assert "ping not recorded: 503 busy" in messages()
 
 
-def test_an_unreachable_server_harms_nothing_and_shows_no_secret(
-    monkeypatch: pytest.MonkeyPatch, messages: Callable[[], str]
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("http://127.0.0.1:9", "ConnectionRefusedError"),
+        ("http://nowhere.invalid", "gaierror"),
+        ("https://[::1", "Invalid"),
+        ("slow", "imed out"),
+        ("not http", "SSLError"),
+    ],
+)
+def test_a_server_in_trouble_harms_nothing_and_no_secret_is_logged_at_any_level(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, server: PingServer, host: str, reason: str
 ) -> None:
-    connect(monkeypatch, "http://127.0.0.1:9")
-    HealthchecksNotifier("success", attempts=2)(CONTEXT)
-    assert "success ping not sent" in messages()
-    assert PATH not in messages() and "ping-key" not in messages()
+    caplog.set_level(logging.DEBUG)
+    urls = {"slow": server.url, "not http": server.url.replace("http:", "https:")}
+    connect(monkeypatch, urls.get(host, host), f"{PATH}?token=secret-of-a-query")
+    server.answers = [(200, "OK", 1)]
+    with structlog.testing.capture_logs() as told:
+        HealthchecksNotifier("success", attempts=2, timeout=0.2)(CONTEXT)
+    output = f"{caplog.text} {told}"
+    assert "success ping not sent" in output and reason in output
+    assert not [secret for secret in ("ping-key", "hourly-snapshot", "secret-of-a-query") if secret in output]
+
+
+def test_an_answer_that_quotes_the_secret_is_logged_without_it(server: PingServer, messages: Callable[[], str]) -> None:
+    server.answers = [(404, f"<p>/{PATH}\n was not found: no such key as ping-key-9f8e7d", 0)]
+    HealthchecksNotifier("success")(CONTEXT)
+    assert "ping not recorded: 404 <p>/*** was not found: no such key as ***" in messages()
 
 
 def test_a_body_that_cannot_be_made_harms_nothing(server: PingServer, messages: Callable[[], str]) -> None:

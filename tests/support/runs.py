@@ -15,13 +15,13 @@ def a_run(run_type: str = "scheduled", late: timedelta = timedelta(minutes=2), *
 
 
 class TaskInstance:
-    """Holds XComs, by (task, key), and the states of its run's tasks."""
+    """Holds XComs, by (task, key), or (task, key, index) of a mapped task, and the states of its run's tasks."""
 
     dag_id, run_id, try_number = "twitch_streams", "a run", 1
 
     def __init__(
         self,
-        xcoms: dict[tuple[str, str], Any] | None = None,
+        xcoms: dict[tuple[str | int, ...], Any] | None = None,
         states: dict[str, str] | None = None,
         runs: tuple[datetime, ...] = (),
     ) -> None:
@@ -33,12 +33,13 @@ class TaskInstance:
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms["plan", key] = value
 
-    def xcom_pull(self, task_ids: str, key: str = "return_value") -> Any:
-        return self.xcoms.get((task_ids, key))
+    def xcom_pull(self, task_ids: str, key: str = "return_value", map_indexes: int = -1) -> Any:
+        return self.xcoms.get((task_ids, key) if map_indexes < 0 else (task_ids, key, map_indexes))
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
         return {run_ids[0]: self.states}
 
 
 def context(dag_run: Any, ti: Any = None) -> Any:
-    return {"dag_run": dag_run, "run_id": dag_run.run_id, "ti": ti, "reason": "task_failure"}
+    dag = SimpleNamespace(task_dict=dict.fromkeys(("extract", "plan", "earlier_days", "dbt.int_streams", "report")))
+    return {"dag": dag, "dag_run": dag_run, "run_id": dag_run.run_id, "ti": ti, "reason": "task_failure"}

@@ -16,14 +16,32 @@ SNAPSHOT = {
     "seconds": 3.2,
     "warnings": ["far smaller than the last ones"],
 }
-FACTS = {"files": 5, "set_aside": ["torn.parquet"], "days": 1, "last_day": "2025-01-01", "last_day_rows": 9}
+FACTS = {
+    "files": 5,
+    "set_aside": ["torn.parquet"],
+    "warnings": ["The raw file torn.parquet is quarantined."],
+    "days": 1,
+    "last_day": "2025-01-01",
+    "last_day_rows": 9,
+}
 
 
-def test_a_success_ping_tells_what_was_done_and_what_was_set_aside() -> None:
+def test_a_success_ping_tells_what_was_done_and_each_warning() -> None:
     ti = TaskInstance({("extract", "return_value"): SNAPSHOT, ("report", "return_value"): FACTS}, {})
     text = pings.snapshot_success(context(a_run(), ti)) or ""
-    for part in ("a run", "10 rows", "2 pages", "5 files", "warning: far smaller", "warning: raw file torn.parquet"):
+    for part in ("a run", "10 rows", "2 pages", "9 rows on 2025-01-01, 5 files"):
         assert part in text
+    assert [line for line in text.splitlines() if "torn" in line or "warning" in line] == [
+        "warning: far smaller than the last ones",
+        "warning: The raw file torn.parquet is quarantined.",
+    ]
+
+
+def test_a_first_and_empty_snapshot_says_that_there_are_no_facts_yet() -> None:
+    facts = {"files": 1, "set_aside": [], "days": 0, "last_day": None, "last_day_rows": None}
+    ti = TaskInstance({("extract", "return_value"): {**SNAPSHOT, "rows": 0}, ("report", "return_value"): facts}, {})
+    text = pings.snapshot_success(context(a_run(), ti)) or ""
+    assert "facts: none yet, 1 files in all" in text and "None" not in text
 
 
 def test_a_ping_tells_what_was_published() -> None:
@@ -56,14 +74,23 @@ def test_a_failure_ping_names_the_task_and_its_error() -> None:
     assert "failed task dbt.int_streams: no error was left; see its log" in killed
 
 
+def test_a_failure_ping_has_the_error_of_each_instance_of_a_mapped_task() -> None:
+    xcoms = {("earlier_days", "error", 0): "no space", ("earlier_days", "error", 12): "torn"}
+    states = {"earlier_days_0": "failed", "earlier_days_1": "success", "earlier_days_12": "failed", "plan": "success"}
+    text = pings.failure(context(a_run("manual"), TaskInstance(xcoms, states)))
+    assert text.splitlines()[1:] == ["failed task earlier_days_0: no space", "failed task earlier_days_12: torn"]
+
+
 def test_a_backfill_of_the_hourly_dag_tells_the_check_of_reloads_alone() -> None:
     ti = TaskInstance({("report", "return_value"): FACTS}, {"dbt.int_streams": "failed"})
     text = pings.backfill_success(context(a_run("backfill"), ti)) or ""
-    assert "5 files" in text and "raw file torn.parquet" in text
+    assert "5 files" in text and "warning: The raw file torn.parquet" in text
+    assert pings.backfill_start(context(a_run("backfill"), ti)) == "run a run"
     assert "failed task dbt.int_streams" in (pings.backfill_failure(context(a_run("backfill"), ti)) or "")
     for run_type in ("scheduled", "manual"):
         assert pings.backfill_success(context(a_run(run_type), ti)) is None
         assert pings.backfill_failure(context(a_run(run_type), ti)) is None
+        assert pings.backfill_start(context(a_run(run_type), ti)) is None
 
 
 def test_a_reload_tells_what_it_reloaded_and_what_it_could_not() -> None:
@@ -79,4 +106,4 @@ def test_a_reload_tells_what_it_reloaded_and_what_it_could_not() -> None:
     )
     text = pings.reload_success(context(a_run("manual"), ti))
     assert "reloaded 2025-01-01T00:00:00+00:00 to 2025-01-03T00:00:00+00:00, 2 day(s)" in text
-    assert "whose facts stay: 2024-12-31" in text and "raw file torn.parquet" in text
+    assert "whose facts stay: 2024-12-31" in text and "warning: The raw file torn.parquet" in text
