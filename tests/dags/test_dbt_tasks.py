@@ -1,4 +1,4 @@
-"""The DAGs' dbt tasks, run in a copy of the project that holds what a fresh clone and `make manifest` hold, and no more."""
+"""The DAGs' dbt tasks, run in a copy of the project that holds only what git and `make manifest` put there."""
 
 from __future__ import annotations
 
