@@ -98,11 +98,14 @@ def test_a_live_run_gets_the_database_first_and_a_begun_run_is_ended_first(dags:
         """As Airflow computes them from the DAG that it has stored."""
         dag = DagSerialization.from_dict(DagSerialization.to_dict(dags[dag_id]))
         tasks = [dag.get_task(name) for name in (*STAGED, "dbt.fact_streams", *TESTS, "report")]
-        return [task.weight_rule.get_weight(SimpleNamespace(task=task, run_id=run_id)) for task in tasks]
+        tis = [SimpleNamespace(task=task, run_id=run_id, dag_run=None) for task in tasks]
+        return [ti.task.weight_rule.get_weight(ti) for ti in tis]
 
     past = [
         weights("twitch_streams", f"backfill__{now}"),
         weights("twitch_streams", f"scheduled__{last_week}"),
+        weights("twitch_streams", f"manual__{last_week}"),
+        weights("twitch_streams", f"manual__{last_week}_b5Xk2Yq9"),  # asked for without a date
         weights("twitch_streams_reload", f"backfill__{last_week}"),
         weights("twitch_streams_reload", f"scheduled__{now}"),
     ]

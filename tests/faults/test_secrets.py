@@ -5,29 +5,38 @@ Secrets in messages and debug logs of the extraction in this process: tests/extr
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from campaign import empty_warehouse
+from campaign import empty_warehouse, whole_campaign_only
+from machine import Machine as OneMachine
 from pings import ping_server
 from warehouse import streams
 
+from include.local import database, home
+from include.local.__main__ import wait_for_callbacks
+from include.local.api import Api
+from include.local.services import AIRFLOW, COMPONENTS, free_port, running
 from include.settings import ROOT
 from include.simulator.config import SimulatorConfig
 from include.simulator.faults import Fault, FaultKind
 from include.simulator.server import Simulator, serve
+from include.tasks.pings import ping_connection
 
 SECRET = "s3cret-of-the-application-0123456789"
 PASSWORD = "pa55word-in-the-url"
 PING = "ping-key-4f1d/hourly-snapshot"
+QUERY = "value-in-the-query"
 TOKEN = "t0ken-of-the-api-0123456789ab"
 # The extraction with all that its libraries would say.
 CHATTY = """
@@ -37,7 +46,7 @@ from include.extract.__main__ import main
 sys.exit(main())
 """
 # The DAGs as Airflow stores them, and the environment that their tasks hand to dbt, rendered.
-AIRFLOW = """
+DAGS = """
 import collections, json, sys
 from types import SimpleNamespace
 from airflow.dag_processing.dagbag import DagBag
@@ -51,17 +60,41 @@ for dag in bag.dags.values():
             ti = SimpleNamespace(xcom_pull=lambda *_, **__: collections.defaultdict(str))
             print(task.render_template(task.env, {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled")}))
 """
-# A ping that arrives and one that does not, with Airflow's logging as in a task.
-PINGS = """
-import json, os, sys
-from airflow.sdk.log import configure_logging
+# Each service in each kind of trouble, with a check that is in trouble, too; and one of them for `airflow dags test`.
+TROUBLES = """
+from datetime import timedelta
+from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
 from healthchecks import HealthchecksNotifier
-configure_logging()
-for host in sys.argv[1:]:
-    connection = {"conn_type": "http", "host": host, "password": os.environ["PING"]}
-    os.environ["AIRFLOW_CONN_HEALTHCHECKS"] = json.dumps(connection)
-    HealthchecksNotifier("success", attempts=2)({"dag": DAG("a_dag"), "run_id": "a run"})
+from include.tasks import snapshot
+
+KINDS = ("down", "slow", "refusing")
+
+def take(conn_id, dag_run):
+    snapshot.TWITCH_CONNECTION = conn_id
+    snapshot.extract(dag_run)
+
+def task(part, kind):
+    ping = {"conn_id": f"checks_{kind}", "timeout": 0.5, "attempts": 2}
+    PythonOperator(
+        task_id=f"{part}_{kind}",
+        python_callable=take,
+        op_args=[f"{part}_{kind}"],
+        execution_timeout=timedelta(seconds=6),
+        on_execute_callback=HealthchecksNotifier("start", **ping),
+        on_failure_callback=HealthchecksNotifier("fail", **ping),
+    )
+
+with DAG(
+    "troubles",
+    on_failure_callback=[HealthchecksNotifier("fail", f"checks_{kind}", timeout=0.5, attempts=2) for kind in KINDS],
+):
+    for part in ("token", "api"):
+        for kind in KINDS:
+            task(part, kind)
+
+with DAG("one_trouble"):
+    task("token", "refusing")
 """
 
 
@@ -119,13 +152,14 @@ def airflow() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW")}
 
 
-def assert_no_secret(*places: Path, output: str = "") -> None:
+def assert_no_secret(*places: Path, output: str = "", more: Sequence[str] = ()) -> None:
     """In the output, in any file below the places, or in a file's name."""
-    found = [secret for secret in (SECRET, PASSWORD, PING, TOKEN) if secret in output]
+    hidden = (SECRET, PASSWORD, *PING.split("/"), QUERY, TOKEN, *more)
+    found = [secret for secret in hidden if secret in output]
     for place in places:
         for path in place.rglob("*"):
             content = path.name.encode() + (path.read_bytes() if path.is_file() else b"")
-            found += [f"{secret} in {path}" for secret in (SECRET, PASSWORD, PING, TOKEN) if secret.encode() in content]
+            found += [f"{secret} in {path}" for secret in hidden if secret.encode() in content]
     assert found == []
 
 
@@ -165,22 +199,81 @@ def test_a_killed_extraction_leaves_no_secret_behind(machine: Machine) -> None:
 
 
 def test_dags_and_their_templates_hold_no_secret(machine: Machine) -> None:
-    code, output = machine.run(AIRFLOW, str(ROOT / "dags"), **airflow())
+    code, output = machine.run(DAGS, str(ROOT / "dags"), **airflow())
     assert code == 0, output
     assert "dag_run.logical_date" in output and str(machine.data_dir) in output
     assert_no_secret(output=output)
 
 
-def test_pings_show_no_path_with_debug_logging(machine: Machine) -> None:
-    with ping_server() as server:
-        environ = airflow() | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG", "PING": PING}
-        code, output = machine.run(PINGS, server.url, "http://127.0.0.1:9", **environ)
-    assert code == 0, output
-    assert [path for path, _, _ in server.pings] == [f"/{PING}"]
-    assert (
-        "success ping recorded" in output and "success ping not sent" in output and "urllib3.connectionpool" in output
+@pytest.fixture
+def troubles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, Any]]]:
+    """Airflow's connections to services that are down, slow, or refuse; those of the API get a token first."""
+    monkeypatch.setattr(secrets, "token_hex", lambda _=None: TOKEN)
+    with ping_server() as slow, ping_server() as refusing, serve(SimulatorConfig(client_secret=SECRET)) as simulator:
+        slow.answers, refusing.answers = [(200, "OK", 3)], [(403, f"no entry for /{PING}", 0)]
+        urls = {"down": "http://127.0.0.1:9", "slow": slow.url, "refusing": refusing.url}
+        connections: dict[str, dict[str, Any]] = {}
+        for kind, url in urls.items():
+            with_login = url.replace("://", f"://ann:{PASSWORD}@")
+            connections[f"checks_{kind}"] = ping_connection(f"{with_login}/{PING}?create={QUERY}")
+            for part in ("token", "api"):
+                auth_url = url if part == "token" else simulator.auth_url
+                connections[f"{part}_{kind}"] = {
+                    "host": with_login,
+                    "login": "simulator",
+                    "password": SECRET,
+                    "extra": json.dumps({"auth_url": auth_url}),
+                }
+        yield {conn_id: {"conn_type": "http", **fields} for conn_id, fields in connections.items()}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("level", ["DEBUG", pytest.param("INFO", marks=whole_campaign_only)])
+def test_airflow_logs_and_prints_no_secret_whatever_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, troubles: dict[str, dict[str, Any]], level: str
+) -> None:
+    """Tasks' logs, and what each service prints: the executor prints tasks' logs once more, in a process of its own."""
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "troubles.py").write_text(TROUBLES)
+    (tmp_path / "connections.json").write_text(json.dumps(troubles))
+    machine = OneMachine(tmp_path, tmp_path / "airflow", tmp_path / "data")
+    for name in ("LOCAL_AIRFLOW_HOME", "DATA_DIR"):
+        monkeypatch.setenv(name, machine.environment()[name])
+    machine.data_dir.mkdir()
+    with database.running():
+        environment = home.environment(free_port()) | database.address()
+        environment |= {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"), "AIRFLOW__LOGGING__LOGGING_LEVEL": level}
+        environment["PYTHONPATH"] = str(ROOT)
+        output = ""
+        for command in (["db", "migrate"], ["connections", "import", str(tmp_path / "connections.json")]):
+            done = subprocess.run([AIRFLOW, *command], env=environment, capture_output=True, text=True, check=True)
+            output += done.stdout + done.stderr
+        with running(list(COMPONENTS), environment) as services:
+            api = Api(environment["AIRFLOW__API__BASE_URL"])
+            api.switch_on("troubles")
+            assert api.follow("troubles", api.start("troubles"), print) == "failed"
+            wait_for_callbacks(services)
+        done = subprocess.run(
+            [AIRFLOW, "dags", "test", "one_trouble"], env=environment, capture_output=True, text=True, check=False
+        )
+        output += done.stdout + done.stderr
+        keys = [home.secret(name) for name in ("fernet_key", "api_secret_key", "jwt_secret", "postgres_password")]
+    logs = "".join(path.read_text() for path in home.logs().rglob("*.log"))
+    # They met what they were to meet, the tasks and the DAG's own callbacks, and the executor printed it.
+    printed = (home.logs() / "scheduler.log").read_text()
+    for text in (
+        "Healthchecks start ping not sent: ConnectionRefusedError",
+        "Healthchecks start ping not sent: TimeoutError",
+        "Healthchecks start ping not recorded: 403 no entry for /***",
+        "invalid client secret",
+    ):
+        assert text in printed and logs.count(text) > printed.count(text), text
+    assert "ConnectionRefusedError" in "".join(
+        path.read_text() for path in (home.logs() / "dag_processor").rglob("*troubles.py.log")
     )
-    assert_no_secret(output=output)
+    assert "Healthchecks start ping not sent: this is `airflow dags test`" in output
+    assert (level == "DEBUG") == ("[debug" in printed.lower())
+    assert_no_secret(home.logs(), output=output, more=keys)
 
 
 def test_names_from_the_api_are_data_and_nothing_else() -> None:
