@@ -27,8 +27,8 @@ REFUSALS = {
 # Signatures travel in query strings, and error texts quote URLs; and Azure's keys in connection strings.
 SECRET = re.compile(r"\?[^\s'\"<>)]+|\b(?:sig|AccountKey|SharedAccessSignature)=[^\s;&'\"]+")
 
-# They tell each request, and each try of one that fails; what matters of it is in the error.
-CHATTY = ("azure", "gcsfs")
+# They log each request, with session tokens and signed URLs at level DEBUG, and each failed try; the error says enough.
+CHATTY = ("adlfs", "aiobotocore", "azure", "botocore", "gcsfs", "google", "msal", "s3fs", "urllib3")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,16 @@ logging.basicConfig(level=logging.DEBUG)
 from include.extract.__main__ import main
 sys.exit(main())
 """
+# What would log session tokens (botocore's canonical requests) or signed URLs (urllib3's requests of Azure's libraries).
+CLOUDS = """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG)
+from include.object_storage import prepare_libraries
+prepare_libraries()
+for name in sys.argv[1:]:
+    logging.getLogger(name).error("a request of %s", name)
+logging.getLogger("another").debug("another library's")
+"""
 # The DAGs as Airflow stores them, and the environment that their tasks hand to dbt, rendered.
 DAGS = """
 import collections, json, sys
@@ -274,6 +284,14 @@ def test_airflow_logs_and_prints_no_secret_whatever_is_down(
     assert "Healthchecks start ping not sent: this is `airflow dags test`" in output
     assert (level == "DEBUG") == ("[debug" in printed.lower())
     assert_no_secret(home.logs(), output=output, more=keys)
+
+
+def test_the_clouds_libraries_log_no_request_at_any_level(machine: Machine) -> None:
+    libraries = ("aiobotocore.endpoint", "azure.core.pipeline.policies.http_logging_policy", "botocore.auth", "gcsfs")
+    code, output = machine.run(
+        CLOUDS, *libraries, "google.auth.transport", "msal.token_cache", "urllib3.connectionpool"
+    )
+    assert code == 0 and "another library's" in output and "a request of" not in output, output
 
 
 def test_names_from_the_api_are_data_and_nothing_else() -> None:
