@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -98,3 +99,34 @@ def test_a_run_is_started_once_whatever_was_answered(server: Server, statuses: l
     server.statuses = statuses
     assert Api(f"http://127.0.0.1:{server.server_address[1]}").start("a_dag").startswith("manual__20")
     assert server.asked == len(statuses)
+
+
+class OneTask(Api):
+    """Answers as Airflow does while one instance of a mapped task goes through the states, a look at a time."""
+
+    def __init__(self, states: list[str]) -> None:
+        self.states = states
+
+    def call(self, method: str, path: str, **_: Any) -> dict[str, Any]:
+        if "xcomEntries" in path:
+            return {"value": "no space left"}
+        return {"state": self.states[0]}
+
+    def every(self, path: str, entries: str, **query: Any) -> Iterator[dict[str, Any]]:
+        state = self.states.pop(0)
+        label = "0" if state == "up_for_retry" else "2025-01-01"  # Airflow forgets it between two tries
+        task = {"task_id": "earlier_days", "map_index": 0, "rendered_map_index": label, "state": state, "duration": 1.0}
+        yield {**task, "dag_id": "a_dag", "dag_run_id": "a_run"}
+
+
+def test_each_try_of_a_mapped_task_is_told_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    told: list[str] = []
+    OneTask(["running", "up_for_retry", "running", "success"]).follow("a_dag", "a_run", told.append)
+    assert [" ".join(line.split()) for line in told] == [
+        "earlier_days 2025-01-01 running",
+        "earlier_days 2025-01-01 up_for_retry (1.0 s)",
+        "no space left",
+        "earlier_days 2025-01-01 running",
+        "earlier_days 2025-01-01 success (1.0 s)",
+    ]

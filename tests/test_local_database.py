@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from include.local import database, home
+from include.local.__main__ import wait_for_callbacks
 from include.local.leftovers import end_leftovers
-from include.local.services import ServiceError
+from include.local.services import Service, ServiceError
 from include.settings import ROOT
 
 
@@ -171,3 +174,32 @@ def test_root_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServiceError, match=r"does not run as root.*run make as an ordinary user"):
         database.as_ordinary_user(["postgres"])
+
+
+class DagProcessor(Service):
+    """Takes a callback from the database a while after a run has ended, and is then at work on it for a second."""
+
+    def __init__(self) -> None:
+        self.at_work_until = 0.0
+        threading.Timer(2, self.take).start()
+
+    def take(self) -> None:
+        self.at_work_until = time.monotonic() + 1
+        with metadata() as connection:
+            connection.execute(text("delete from callback where type = 'dag_processor'"))
+
+    def is_idle(self) -> bool:
+        return time.monotonic() > self.at_work_until
+
+
+def test_a_runs_last_ping_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.local.__main__.CALLBACK_SECONDS", 0.5)
+    with database.running():
+        with metadata() as connection:
+            connection.execute(text("create table callback (type text)"))
+            connection.execute(text("insert into callback values ('dag_processor'), ('triggerer')"))
+        processor = DagProcessor()
+        wait_for_callbacks({"dag-processor": processor})
+        assert 0 < processor.at_work_until < time.monotonic()
+        processor.at_work_until = float("inf")  # what never ends is not waited for
+        wait_for_callbacks({"dag-processor": processor}, seconds=1)

@@ -114,13 +114,15 @@ class Api:
         """Waits for a run's end, telling each change of a task's state; returns success or failed."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}"
         told: dict[str, str] = {}
+        names: dict[tuple[str, int], str] = {}  # a mapped task's instance has none while it waits for its next try
         while True:
             state: str = self.call("GET", path)["state"]
             for task in self.every(f"{path}/taskInstances", "task_instances"):
-                name, task_state = name_of(task), task["state"]
+                instance, task_state = (task["task_id"], task["map_index"]), task["state"]
+                name = name_of(task) or names.get(instance)
                 if task_state in WAITING or name is None or told.get(name) == task_state:
                     continue
-                told[name] = task_state
+                told[name], names[instance] = task_state, name
                 seconds = f" ({task['duration']:.1f} s)" if task["duration"] and task_state != "running" else ""
                 tell(f"{name:32} {task_state}{seconds}")
                 if task_state == "up_for_retry":

@@ -45,7 +45,7 @@ logging.basicConfig(level=logging.DEBUG)
 from include.extract.__main__ import main
 sys.exit(main())
 """
-# What would log session tokens (botocore's canonical requests) or signed URLs (urllib3's requests of Azure's libraries).
+# botocore would log session tokens (in canonical requests), urllib3 signed URLs (in the requests of Azure's libraries).
 CLOUDS = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG)
