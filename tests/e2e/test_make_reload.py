@@ -13,6 +13,7 @@ import psutil
 import pytest
 from campaign import backfills_only
 from machine import Machine, wait_until
+from pings import ping_server
 from warehouse import Warehouse, streams
 
 from include.local.api import Api
@@ -25,6 +26,7 @@ def warehouse(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> War
     warehouse = Warehouse(machine.data_dir, tmp_path_factory.mktemp("scratch"))
     for number, day in enumerate(DAYS):
         warehouse.add_file(f"{day}T03:00:00", streams(number))
+    warehouse.build()
     return warehouse
 
 
@@ -40,10 +42,11 @@ def warehouse(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> War
     ],
 )
 def test_bad_days_are_told_at_once(machine: Machine, arguments: tuple[str, ...], message: str) -> None:
+    was_there = machine.airflow.exists()
     done = machine.make("reload", *arguments)
     assert done.returncode != 0
     assert f"Error: {message}" in done.stderr
-    assert "Traceback" not in done.stderr and not machine.airflow.exists()
+    assert "Traceback" not in done.stderr and machine.airflow.exists() == was_there
 
 
 @backfills_only
@@ -51,16 +54,20 @@ def test_days_are_reloaded_one_by_one_and_others_not_at_all(
     machine: Machine, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     days = (f"START={DAYS[0]}", f"END={DAYS[1]}")
+    before = imports(warehouse)
     stop_when(machine, tmp_path, rf"{DAYS[0]}  success", *days)
     imported = imports(warehouse)
+    assert imported[DAYS[0]] > before[DAYS[0]]
 
     done = machine.make("reload", *days)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"going on with the backfill {DAYS[0]} to {DAYS[1]}" in done.stdout
     assert re.search(rf"{DAYS[1]}  success \([\d.]+ s\)", done.stdout), done.stdout
-    assert warehouse.published() == [row for row in warehouse.oracle() if str(row[0]) in DAYS[:2]]
-    # The day that was done was not done again.
-    assert imports(warehouse)[DAYS[0]] == imported[DAYS[0]]
+    assert warehouse.published() == warehouse.oracle()
+    # The day that was done was not done again, and one that was not asked for not at all.
+    again = imports(warehouse)
+    assert again[DAYS[0]] == imported[DAYS[0]] and again[DAYS[1]] > before[DAYS[1]]
+    assert again[DAYS[2]] == before[DAYS[2]]
     # No snapshot was taken, and nothing stays behind.
     assert len(list((warehouse.raw / "twitch_streams").iterdir())) == 3
     assert list(machine.home.iterdir()) == []
@@ -109,21 +116,29 @@ def test_all_of_history_goes_on_where_it_was_stopped(machine: Machine, warehouse
 
 
 @backfills_only
-def test_days_without_raw_are_named_and_a_failure_is_an_error(
-    machine: Machine, warehouse: Warehouse, tmp_path: Path
+def test_days_without_raw_are_named_and_a_failure_is_an_error_and_pinged(
+    machine: Machine, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    min((warehouse.raw / "twitch_streams").glob("*.parquet")).unlink()
+    monkeypatch.setenv("LOCAL_AIRFLOW_HOME", str(machine.airflow))
     output = tmp_path / "reload.log"
-    reload = machine.start("reload", "ALL=1", output=output)
-    wait_until(lambda: re.search(r"dbt.stg_streams +running", output.read_text()), output)
-    port = json.loads((machine.airflow / "running.json").read_text())["port"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOCAL_AIRFLOW_HOME", str(machine.airflow))
-        api = Api(f"http://127.0.0.1:{port}")
-    runs = api.every("/dags/twitch_streams_reload/dagRuns", "dag_runs", state=["running"])
-    run_id = next(iter(runs))["dag_run_id"]
-    api.call("PATCH", f"/dags/twitch_streams_reload/dagRuns/{run_id}", json={"state": "failed"})
-    assert reload.wait(600) != 0
+    file = min((warehouse.raw / "twitch_streams").glob("*.parquet"))
+    file.rename(tmp_path / file.name)
+    try:
+        with ping_server() as pings:
+            reload = machine.start("reload", "ALL=1", output=output, HEALTHCHECK_RELOAD_URL=f"{pings.url}/ping-key")
+            wait_until(lambda: re.search(r"earlier_days \S+ +running", output.read_text()), output)
+            api = Api(f"http://127.0.0.1:{json.loads((machine.airflow / 'running.json').read_text())['port']}")
+            runs = "/dags/twitch_streams_reload/dagRuns"
+            [run] = api.every(runs, "dag_runs", state=["running"])
+            task = f"{runs}/{run['dag_run_id']}/taskInstances/earlier_days/0"
+            api.call("PATCH", task, json={"new_state": "failed"})
+            assert reload.wait(600) != 0
+    finally:
+        (tmp_path / file.name).rename(file)
     told = output.read_text()
     assert f"whose facts stay as they are: {DAYS[0]}" in told
     assert "Not all was reloaded" in told and "failed" in told
+    # Airflow was stopped only after the last ping had been sent.
+    [(_, start, _), (_, fail, body)] = pings.pings
+    assert [path for path, _, _ in pings.pings] == ["/ping-key/start", "/ping-key/fail"] and start == fail
+    assert b"failed task earlier_days_0" in body
