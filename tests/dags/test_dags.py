@@ -18,6 +18,7 @@ from states import BY_DAY, DIMENSIONS
 
 from include.settings import DBT_MANIFEST, DUCKDB_POOL, PUBLISH_POOL, ROOT
 from include.tasks.object_storage import hand_over_raw
+from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK
 
 STAGED = ["dbt.stg_streams", "dbt.int_streams"]
 TESTS = ["dbt.assert_incremental_load_test", "dbt.assert_marts_test"]
@@ -149,6 +150,17 @@ def test_a_backfill_of_the_hourly_dag_reloads_its_hour(
     assert (rendered["TWITCH_BI_RELOAD_START"], rendered["TWITCH_BI_RELOAD_END"]) == tuple(
         time and time.replace("T", " ") + ":00+00:00" for time in window
     )
+
+
+def test_each_check_that_is_pinged_an_end_is_pinged_a_start(dags: dict[str, Any]) -> None:
+    def checks(callbacks: Any) -> set[tuple[str, str]]:
+        return {(each.conn_id, each.signal) for each in (callbacks if isinstance(callbacks, list) else [callbacks])}
+
+    for dag, names in zip(pipelines(dags), ({HOURLY_CHECK, RELOAD_CHECK}, {RELOAD_CHECK}), strict=True):
+        first = dag.get_task("extract" if HOURLY_CHECK in names else "plan")
+        assert checks(first.on_execute_callback) == {(name, "start") for name in names}
+        assert checks(dag.on_success_callback) == {(name, "success") for name in names}
+        assert checks(dag.on_failure_callback) == {(name, "fail") for name in names}
 
 
 def test_models_run_after_what_was_skipped(dags: dict[str, Any]) -> None:
