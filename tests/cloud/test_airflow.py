@@ -63,7 +63,8 @@ def test_a_run_keeps_raw_in_the_cloud_and_publishes_with_connections_that_a_pers
 ) -> None:
     connect(machine, reporting=s3.connection, raw=s3.connection)
     bucket = s3.path.partition("/")[0]
-    done = machine.make("run", REPORTING_URL=s3.url, RAW_URL=f"s3://{bucket}/raw")
+    urls = {"REPORTING_URL": s3.url, "RAW_URL": f"s3://{bucket}/raw"}
+    done = machine.make("run", **urls, AIRFLOW__LOGGING__LOGGING_LEVEL="DEBUG")  # with all that libraries would say
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"publish +success", done.stdout), done.stdout
     assert there(s3) == here(machine) and len(here(machine)) >= 6
