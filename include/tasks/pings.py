@@ -56,6 +56,8 @@ def reload_start(context: Context) -> str | None:
 
 def reload_success(context: Context) -> str | None:
     """What a run of the reload DAG did."""
+    if "ti" not in context:  # its last task is no longer in the DAG
+        return f"run {context['run_id']}"
     ti = context["ti"]
     newest = ti.xcom_pull(task_ids="plan", key="last_day")
     lines = [f"run {context['run_id']}"]
@@ -107,17 +109,27 @@ def warnings(context: Context) -> list[str]:
 def failure(context: Context) -> str:
     """The tasks that failed, each with the error that `remember_error` kept."""
     lines = [f"run {context['run_id']}: {context.get('reason', 'failed')}"]
-    if "ti" in context:
-        ti = context["ti"]
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        for name in sorted(name for name, state in states.items() if state == "failed"):
-            task_id, map_index = name, -1
-            if name not in context["dag"].task_dict:  # an instance of a mapped task is called <task>_<index>
-                task_id, _, index = name.rpartition("_")
-                map_index = int(index)
-            error = ti.xcom_pull(task_ids=task_id, key="error", map_indexes=map_index)
-            lines.append(f"failed task {name}: {error or 'no error was left; see its log'}")
+    try:
+        lines += failed_tasks(context) if "ti" in context else []
+    # A failure is pinged even where Airflow cannot say more about it.
+    except Exception as error:
+        lines.append(f"which tasks failed is not known: {error}")
     return "\n".join(lines)
+
+
+def failed_tasks(context: Context) -> list[str]:
+    """A line for each task of the run that failed."""
+    ti = context["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    lines = []
+    for name in sorted(name for name, state in states.items() if state == "failed"):
+        task_id, map_index = name, -1
+        if name not in context["dag"].task_dict:  # an instance of a mapped task is called <task>_<index>
+            task_id, _, index = name.rpartition("_")
+            map_index = int(index)
+        error = ti.xcom_pull(task_ids=task_id, key="error", map_indexes=map_index)
+        lines.append(f"failed task {name}: {error or 'no error was left; see its log'}")
+    return lines
 
 
 def remember_error(context: Context) -> None:

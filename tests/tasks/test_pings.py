@@ -81,6 +81,14 @@ def test_a_failure_ping_has_the_error_of_each_instance_of_a_mapped_task() -> Non
     assert text.splitlines()[1:] == ["failed task earlier_days_0: no space", "failed task earlier_days_12: torn"]
 
 
+def test_a_run_of_which_airflow_says_no_more_is_pinged_all_the_same() -> None:
+    minimal = {"dag": None, "run_id": "a run", "reason": "task_failure"}
+    assert pings.failure(minimal) == "run a run: task_failure"
+    assert pings.reload_success(minimal) == "run a run"
+    unknown = pings.failure(context(a_run(), SimpleNamespace(dag_id="a dag", run_id="a run")))
+    assert unknown.startswith("run a run: task_failure\nwhich tasks failed is not known: ")
+
+
 def test_a_backfill_of_the_hourly_dag_tells_the_check_of_reloads_alone() -> None:
     ti = TaskInstance({("report", "return_value"): FACTS}, {"dbt.int_streams": "failed"})
     text = pings.backfill_success(context(a_run("backfill"), ti)) or ""
