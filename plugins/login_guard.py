@@ -1,6 +1,6 @@
-"""Asks who is there before an app that a plugin adds to Airflow's web server.
+"""Asks who is there, and what they may do, in front of an app that a plugin adds to Airflow's web server.
 
-Airflow asks for a user in its own API alone. What a plugin mounts beside it, such as Cosmos' dbt docs and the page of
+Airflow asks in its own API only. What a plugin mounts beside it, such as Cosmos' dbt docs and the page of
 twitch_page.py, answers whoever reaches the port.
 """
 
@@ -10,24 +10,29 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow.plugins_manager import AirflowPlugin
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
     from fastapi import HTTPException
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 GUARDED = ("/cosmos", "/twitch")
 LOGIN = "/api/v2/auth/login"
+# What is guarded shows this DAG's data: whoever may read the DAG may read that.
+DAG_ID = "twitch_streams"
+FORBIDDEN = f"You may not read the DAG {DAG_ID}, and so not its data. Ask an admin of this Airflow for a role that may."
 
 
 class LoginGuard:
-    """ASGI middleware that lets requests below some paths pass for users of Airflow alone.
+    """ASGI middleware that lets requests below some paths pass only for users who may read the DAG.
 
     Args:
-        app: what it stands before.
+        app: what it stands in front of.
         paths: guarded with all that is below them, without a slash at the end.
     """
 
@@ -35,23 +40,14 @@ class LoginGuard:
         self.app, self.paths = app, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, or sends a browser to the login and refuses anything else (401)."""
-        # Here, since tasks and the DAG processor load all plugins, too.
-        from airflow.api_fastapi.core_api.security import get_user
-        from fastapi import HTTPException
-        from fastapi.security import HTTPBearer
-
-        if self.is_guarded(scope) and scope["type"] == "websocket":
+        """Passes the request on, sends a browser to the login, or refuses (401: not logged in, 403: not allowed)."""
+        if not self.is_guarded(scope):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # nothing that is guarded has any
-            return
-        if self.is_guarded(scope):
-            request = Request(scope, receive)
-            try:
-                await get_user(request, None, await HTTPBearer(auto_error=False)(request))
-            except HTTPException as error:
-                await refusal(request, error)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        else:
+            answer = await refusal(Request(scope, receive)) or self.app
+            await answer(scope, receive, send)
 
     def is_guarded(self, scope: Scope) -> bool:
         """Whether the scope is a request below one of the paths; `root_path` is where Airflow is as a whole."""
@@ -62,18 +58,42 @@ class LoginGuard:
         return any(path == guarded or path.startswith(f"{guarded}/") for guarded in self.paths for path in paths)
 
 
-def refusal(request: Request, error: HTTPException) -> Response:
-    """To the login and back for who reads pages; else the error as JSON."""
-    if "text/html" in request.headers.get("accept", ""):
-        # Without scheme and host, which are another's behind a proxy.
-        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        root = request.scope.get("root_path", "")
-        return RedirectResponse(f"{root}{LOGIN}?next={quote(back, safe='')}", status_code=302)
-    return JSONResponse({"detail": error.detail}, status_code=error.status_code)
+async def refusal(request: Request) -> Response | None:
+    """The answer to a request that may not pass; None if it may."""
+    # Here, since tasks and the DAG processor load all plugins, too.
+    from airflow.api_fastapi.core_api.security import get_user
+    from fastapi import HTTPException
+    from fastapi.security import HTTPBearer
+
+    is_page = "text/html" in request.headers.get("accept", "")
+    try:
+        user = await get_user(request, None, await HTTPBearer(auto_error=False)(request))
+    except HTTPException as error:
+        return to_login(request) if is_page else JSONResponse({"detail": error.detail}, error.status_code)
+    # In a thread, as Airflow does: an auth manager may ask its database.
+    if await run_in_threadpool(may_read, user):
+        return None
+    return PlainTextResponse(FORBIDDEN, 403) if is_page else JSONResponse({"detail": FORBIDDEN}, 403)
+
+
+def may_read(user: BaseUser) -> bool:
+    """Whether Airflow's auth manager lets the user read the DAG."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+
+    return get_auth_manager().is_authorized_dag(method="GET", details=DagDetails(id=DAG_ID), user=user)
+
+
+def to_login(request: Request) -> Response:
+    """To the login and back."""
+    # Without scheme and host, which are another's behind a proxy.
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    root = request.scope.get("root_path", "")
+    return RedirectResponse(f"{root}{LOGIN}?next={quote(back, safe='')}", status_code=302)
 
 
 class LoginGuardPlugin(AirflowPlugin):
-    """Puts the guard before all of Airflow's web server."""
+    """Puts the guard in front of all of Airflow's web server."""
 
     name = "login_guard"
     fastapi_root_middlewares = [  # noqa: RUF012 (Airflow's base class declares it so)

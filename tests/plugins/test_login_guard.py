@@ -1,28 +1,46 @@
-"""Which requests the guard before Airflow's web server stops; tests/server asks a real one."""
+"""Which requests the guard in front of Airflow's web server stops; tests/server asks a real one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
-from fastapi import FastAPI, HTTPException
+from airflow.api_fastapi.app import init_auth_manager, purge_cached_app
+from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from login_guard import LoginGuard
 from starlette.websockets import WebSocketDisconnect
 
+FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+MAY_READ = {"Viewer": True, "User": True, "Op": True, "Admin": True, "Public": False, "none": False}
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """An app that answers everything, behind the guard; only the token "good" is a user's."""
 
-    async def get_user(request: object, _: None, bearer: object) -> str:
-        if getattr(bearer, "credentials", None) != "good":
-            raise HTTPException(401, "Not authenticated")
-        return "a user"
+@pytest.fixture(scope="module")
+def client(airflow_database: Path) -> Iterator[TestClient]:
+    """An app that answers everything, behind the guard and a server's auth manager, with a user for each role."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", FAB)
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "a-key-for-tokens-that-is-long-enough-to-sign-with-sha512-as-well")
+        with get_application_builder() as builder:
+            for role in MAY_READ:
+                roles = [] if role == "none" else [builder.sm.find_role(role)]
+                assert builder.sm.add_user(role, role, "", f"{role}@localhost", roles, "password")
+        purge_cached_app()
+        app = FastAPI()
+        init_auth_manager(app)
+        app.add_api_route("/{path:path}", lambda path: f"seen: {path}", methods=["GET", "HEAD", "POST"])
+        app.add_middleware(LoginGuard)
+        yield TestClient(app, follow_redirects=False)
+    purge_cached_app()
 
-    monkeypatch.setattr("airflow.api_fastapi.core_api.security.get_user", get_user)
-    app = FastAPI()
-    app.add_api_route("/{path:path}", lambda path: f"seen: {path}", methods=["GET", "HEAD", "POST"])
-    app.add_middleware(LoginGuard)
-    return TestClient(app, follow_redirects=False)
+
+@pytest.fixture(scope="module")
+def tokens(client: TestClient) -> dict[str, str]:
+    """A token for each role's user."""
+    logins = {role: client.post("/auth/token", json={"username": role, "password": "password"}) for role in MAY_READ}
+    return {role: f"Bearer {answer.json()['access_token']}" for role, answer in logins.items()}
 
 
 @pytest.mark.parametrize(
@@ -33,10 +51,26 @@ def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_what_is_guarded_is_refused_without_a_user(client: TestClient, method: str, path: str) -> None:
+def test_what_is_guarded_is_refused_without_a_user(
+    client: TestClient, tokens: dict[str, str], method: str, path: str
+) -> None:
     assert client.request(method, path).status_code == 401
-    assert client.request(method, path, headers={"Authorization": "Bearer bad"}).status_code == 401
-    assert client.request(method, path, headers={"Authorization": "Bearer good"}).status_code == 200
+    assert client.request(method, path, headers={"Authorization": "Bearer bad"}).status_code == 403
+    assert client.request(method, path, headers={"Authorization": tokens["Viewer"]}).status_code == 200
+
+
+@pytest.mark.parametrize("role", MAY_READ)
+def test_a_user_reads_what_is_guarded_if_they_may_read_the_dag(
+    client: TestClient, tokens: dict[str, str], role: str
+) -> None:
+    for path in ("/cosmos/twitch_bi/dbt_docs_index.html", "/twitch/data/status"):
+        answer = client.get(path, headers={"Authorization": tokens[role]})
+        assert answer.status_code == (200 if MAY_READ[role] else 403), path
+        assert MAY_READ[role] or "the DAG twitch_streams" in answer.json()["detail"]
+    browser = client.get("/twitch/", headers={"Authorization": tokens[role], "Accept": "text/html"})
+    # Not to the login, which would send them back.
+    assert browser.status_code == (200 if MAY_READ[role] else 403)
+    assert MAY_READ[role] or browser.headers["Content-Type"].startswith("text/plain")
 
 
 @pytest.mark.parametrize("path", ["/", "/dags", "/api/v2/dags", "/cosmoses", "/static/cosmos/x", "/twitch_streams"])
