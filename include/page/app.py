@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, create_task_group, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
@@ -22,6 +24,8 @@ from include.page.data import Asked, Data, Use
 from include.page.formats import as_columns, as_csv, as_parquet
 from include.page.parquet import PageError, Reader
 from include.page.queries import QUERIES, SPREAD
+
+T = TypeVar("T")
 
 STATIC = Path(__file__).with_name("static")
 
@@ -40,7 +44,69 @@ FORMATS: dict[str, tuple[Use[Any], str]] = {
     "parquet": (as_parquet, "application/vnd.apache.parquet"),
 }
 
+# A visitor's page asks for three tables at once, and each takes milliseconds: ten visitors at the same moment.
+MOST_WAITING = 32
+RETRY_AFTER_SECONDS = 2
+
 Name = Literal["hours", "viewers", "games", "top-games", "game", "game-days", "distribution", "lorenz", "channels"]
+
+
+class BusyError(PageError):
+    """As many requests as may wait do so already."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "Too many requests at once: try again in a moment.")
+
+
+class GoneError(PageError):
+    """The client left before its turn; nobody reads the answer."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "The client has gone.")
+
+
+class Line:
+    """One request works at a time; the others wait in line, and one whose client leaves is dropped.
+
+    They wait here and not in a thread, since the threads are the whole web server's.
+    """
+
+    def __init__(self) -> None:
+        self._turn = CapacityLimiter(1)
+
+    async def run(self, request: Request, work: Callable[..., T], *args: object) -> T:
+        """What `work` returns, run in a thread when the request's turn comes.
+
+        Raises:
+            BusyError: MOST_WAITING requests wait already.
+            GoneError: the client left while its request waited.
+        """
+        async with self._turn_of(request):
+            return await to_thread.run_sync(work, *args, limiter=CapacityLimiter(1))
+
+    @asynccontextmanager
+    async def _turn_of(self, request: Request) -> AsyncIterator[None]:
+        if self._turn.statistics().tasks_waiting >= MOST_WAITING:
+            raise BusyError
+        has_turn = False
+        async with create_task_group() as group:
+            group.start_soon(_cancel_when_gone, request, group.cancel_scope)
+            await self._turn.acquire()
+            has_turn = True
+            group.cancel_scope.cancel()
+        if not has_turn:
+            raise GoneError
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+async def _cancel_when_gone(request: Request, scope: CancelScope) -> None:
+    # Not Request.is_disconnected(), which never sees it through a middleware of Starlette's kind; Airflow has one.
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
 
 
 def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> FastAPI:
@@ -65,26 +131,28 @@ def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> Fas
 
 def _data_routes(data: Data) -> APIRouter:
     routes = APIRouter(prefix="/data")
-    # Requests wait for their turn here, not in a thread, since the threads are the whole web server's. Facts take long
-    # and much memory: one request at a time reads them, and holds up none that does not.
-    turn, turn_for_facts = CapacityLimiter(1), CapacityLimiter(1)
+    # Facts take long and much memory: one request at a time reads them, and holds up none that does not.
+    line, line_for_facts = Line(), Line()
 
     @routes.get("/status")
-    async def status() -> Response:
-        return _json(await to_thread.run_sync(data.status, limiter=turn))
+    async def status(request: Request) -> Response:
+        return _json(await line.run(request, data.status))
 
     @routes.get("/spread")
-    async def spread(asked: Annotated[Asked, Depends()]) -> Response:
-        about, tables = await to_thread.run_sync(data.tables, SPREAD, asked, as_columns, limiter=turn_for_facts)
+    async def spread(request: Request, asked: Annotated[Asked, Depends()]) -> Response:
+        about, tables = await line_for_facts.run(request, data.tables, SPREAD, asked, as_columns)
         return _json({**about, **tables})
 
     @routes.get("/{name}")
     async def table(
-        name: Name, asked: Annotated[Asked, Depends()], format: Literal["json", "csv", "parquet"] = "json"
+        request: Request,
+        name: Name,
+        asked: Annotated[Asked, Depends()],
+        format: Literal["json", "csv", "parquet"] = "json",
     ) -> Response:
         use, media_type = FORMATS[format]
-        limiter = turn_for_facts if "fact_streams" in QUERIES[name].reads else turn
-        about, tables = await to_thread.run_sync(data.tables, (name,), asked, use, limiter=limiter)
+        in_line = line_for_facts if "fact_streams" in QUERIES[name].reads else line
+        about, tables = await in_line.run(request, data.tables, (name,), asked, use)
         if format == "json":
             return _json({**about, **tables})
         game = f"-game-{asked.key}" if QUERIES[name].of_game else ""
@@ -103,7 +171,10 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
 
 
 async def _told(_: Request, error: Exception) -> Response:
-    return _json({"detail": str(error)}, error.status if isinstance(error, PageError) else 500)
+    answer = _json({"detail": str(error)}, error.status if isinstance(error, PageError) else 500)
+    if isinstance(error, BusyError):
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -122,15 +193,20 @@ def _plotly(request: Request) -> Response:
     headers = {"ETag": etag, "Cache-Control": "private, max-age=86400", "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
-    if "gzip" not in request.headers.get("accept-encoding", ""):
-        return Response(gzip.decompress(_gzipped_plotly()), media_type="text/javascript", headers=headers)
-    headers["Content-Encoding"] = "gzip"
-    return Response(_gzipped_plotly(), media_type="text/javascript", headers=headers)
+    is_gzipped = "gzip" in request.headers.get("accept-encoding", "")
+    if is_gzipped:
+        headers["Content-Encoding"] = "gzip"
+    with _PLOTLY_LOCK:  # else each of many first requests compresses it
+        return Response(_plotly_script(is_gzipped), media_type="text/javascript", headers=headers)
+
+
+_PLOTLY_LOCK = threading.Lock()
 
 
 @cache
-def _gzipped_plotly() -> bytes:
+def _plotly_script(is_gzipped: bool) -> bytes:
     spec = find_spec("plotly")  # finds the package without its code, which is slow to import
     if spec is None or spec.origin is None:
         raise PageError(500, "The package plotly is not installed: the page has no charts.")
-    return gzip.compress(Path(spec.origin).with_name("package_data").joinpath("plotly.min.js").read_bytes(), 6)
+    script = Path(spec.origin).with_name("package_data").joinpath("plotly.min.js").read_bytes()
+    return gzip.compress(script, 6) if is_gzipped else script
