@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import tempfile
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 from include.page.parquet import Tables
 
 Columns = dict[str, list[Any]]
+
+# What begins a formula, and what may end the cell before it, in a spreadsheet of any locale.
+SIGNS = frozenset("=+-@\N{MINUS SIGN}")
+SEPARATORS = frozenset(",;\t\r\n")
 
 
 def as_columns(tables: Tables, sql: str, parameters: dict[str, object]) -> Columns:
@@ -22,16 +26,30 @@ def as_columns(tables: Tables, sql: str, parameters: dict[str, object]) -> Colum
 
 
 def as_csv(tables: Tables, sql: str, parameters: dict[str, object]) -> bytes:
-    """CSV, which people open in a spreadsheet, and that takes some names for formulas: they get an apostrophe in front.
-
-    Parquet has each name as it is.
-    """
+    """CSV, in which no text is a formula (`as_text`); Parquet has each text as it is."""
     columns, text = as_columns(tables, sql, parameters), io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
     for row in zip(*columns.values(), strict=True):
-        writer.writerow(f"'{v}" if isinstance(v, str) and re.match(r"[=+\-@\t\r]", v) else v for v in row)
+        writer.writerow(as_text(v) if isinstance(v, str) else v for v in row)
     return text.getvalue().encode()
+
+
+def as_text(value: str) -> str:
+    """The value with an apostrophe in front of each sign that would begin a formula.
+
+    That is one which comes first in the value, or behind a separator: some spreadsheets split cells there. Quotes, blanks
+    and what nobody sees do not count, since spreadsheets drop them.
+    """
+    made, is_first = [], True
+    for char in value:
+        # NFKC turns full-width and small signs into the plain ones.
+        if is_first and unicodedata.normalize("NFKC", char)[0] in SIGNS:
+            made.append("'")
+        made.append(char)
+        # Categories: control and format, marks, blanks.
+        is_first = char in SEPARATORS or (is_first and (char == '"' or unicodedata.category(char)[0] in "CMZ"))
+    return "".join(made)
 
 
 def as_parquet(tables: Tables, sql: str, parameters: dict[str, object]) -> bytes:

@@ -9,6 +9,7 @@ import re
 import selectors
 import socket
 import threading
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,11 +22,14 @@ import requests
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from machine import wait_until
 from page_data import DAYS, HOSTILE, NOW, Made, Table, partition, write
 
 from include.page import parquet
 from include.page.app import MOST_WAITING, STATIC, create_app
+from include.page.formats import SIGNS, as_csv, as_text
 from include.page.parquet import File, Reader
 from include.page.queries import QUERIES
 
@@ -107,6 +111,31 @@ def test_a_name_is_no_formula_in_csv_and_itself_elsewhere(client: TestClient, ta
     # A number below nought stays a number.
     assert "-1" in [row[head.index("game_key")] for row in rows]
     assert HOSTILE in [row["game_name"] for row in table("games", **ALL)]
+
+
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        *[(f"{sign}x", f"'{sign}x") for sign in ("=", "+", "-", "@", "＝", "＋", "－", "＠", "﹦", "\N{MINUS SIGN}")],
+        *[(f"{front}=x", f"{front}'=x") for front in ("\n", "\r", "\t", " ", "\ufeff", "\u200b", "\u2060\ufe0f", '"')],
+        *[(f"a{separator}=x", f"a{separator}'=x") for separator in (";", ",", "\t", "\n", "; \u200b", ';"')],
+        *[(name, name) for name in ("", "a=x", "a -x", "a\u200b=x", "'=x", "x;y", "100%", "😀 live", "a-b; c@d")],
+    ],
+)
+def test_a_sign_that_would_begin_a_formula_has_an_apostrophe_in_front(name: str, shown: str) -> None:
+    assert as_text(name) == shown
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(st.text(st.sampled_from("""=+-@＝；;,|\t\r\n "'a1\ufeff\u200b\N{MINUS SIGN}""")), st.sampled_from(",;\t"))
+def test_no_spreadsheet_finds_a_formula_in_a_name(name: str, separator: str) -> None:
+    with duckdb.cursor() as cursor:
+        columns = "select 1 as first, $name as name, 'z' as last"
+        written = as_csv(parquet.Tables(cursor, {}), columns, {"name": name}).decode()
+    for row in csv.reader(io.StringIO(written, newline=""), delimiter=separator):
+        for cell in row:
+            seen = [c for c in cell if c != '"' and unicodedata.category(c)[0] not in "CMZ"]
+            assert not seen or unicodedata.normalize("NFKC", seen[0]) not in SIGNS, cell
 
 
 @pytest.mark.parametrize(

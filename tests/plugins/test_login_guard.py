@@ -22,7 +22,9 @@ def client(airflow_database: Path) -> Iterator[TestClient]:
     """An app that answers everything, behind the guard and a server's auth manager, with a user for each role."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", FAB)
-        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "a-key-for-tokens-that-is-long-enough-to-sign-with-sha512-as-well")
+        patch.setenv(
+            "AIRFLOW__API_AUTH__JWT_SECRET", "a-key-for-tokens-that-is-long-enough-to-sign-with-sha512-as-well"
+        )
         with get_application_builder() as builder:
             for role in MAY_READ:
                 roles = [] if role == "none" else [builder.sm.find_role(role)]
