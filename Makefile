@@ -87,8 +87,11 @@ lint: $(VENV)/.installed-dev ## All linters and the type checker
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(BIN)/zizmor --offline --quiet --no-progress .github
 
-audit: $(VENV)/.installed-dev ## Known vulnerabilities of the pinned packages (asks PyPI)
-	@$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip --progress-spinner off
+AUDITED := $(wildcard requirements*.txt tests/cloud/*/requirements.txt)
+
+# --strict: fails as well where PyPI tells nothing about a package.
+audit: $(VENV)/.installed-dev ## Known vulnerabilities of all pinned packages (asks PyPI)
+	@$(BIN)/pip-audit --strict --disable-pip --progress-spinner off $(AUDITED:%=--requirement %)
 
 format: $(VENV)/.installed-dev ## Let ruff format the code
 	@$(BIN)/ruff check --fix .

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-    from fastapi import HTTPException
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 GUARDED = ("/cosmos", "/twitch")

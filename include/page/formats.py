@@ -38,8 +38,8 @@ def as_csv(tables: Tables, sql: str, parameters: dict[str, object]) -> bytes:
 def as_text(value: str) -> str:
     """The value with an apostrophe in front of each sign that would begin a formula.
 
-    That is one which comes first in the value, or behind a separator: some spreadsheets split cells there. Quotes, blanks
-    and what nobody sees do not count, since spreadsheets drop them.
+    Such a sign comes first in the value or behind a separator, at which some spreadsheets split cells. Quotes, blanks
+    and invisible characters before it do not count, since spreadsheets drop them.
     """
     made, is_first = [], True
     for char in value:

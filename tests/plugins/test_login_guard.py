@@ -23,7 +23,7 @@ def client(airflow_database: Path) -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", FAB)
         patch.setenv(
-            "AIRFLOW__API_AUTH__JWT_SECRET", "a-key-for-tokens-that-is-long-enough-to-sign-with-sha512-as-well"
+            "AIRFLOW__API_AUTH__JWT_SECRET", "a-key-that-is-long-enough-to-sign-tokens-with-sha512-as-well-1234"
         )
         with get_application_builder() as builder:
             for role in MAY_READ:
