@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import pairwise
 
 import yaml
 
@@ -17,7 +18,7 @@ def test_the_audit_looks_at_all_requirements_and_fails_at_a_package_that_it_coul
     assert "--strict" in words
     pinned = [*ROOT.glob("requirements*.txt"), *ROOT.glob("tests/**/requirements*.txt")]
     assert len(pinned) >= 8
-    audited = {word for before, word in zip(words, words[1:], strict=False) if before == "--requirement"}
+    audited = {word for before, word in pairwise(words) if before == "--requirement"}
     assert audited == {str(path.relative_to(ROOT)) for path in pinned}
 
 

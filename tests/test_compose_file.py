@@ -18,6 +18,14 @@ def test_the_limits_of_memory_fit_a_server_of_four_gigabytes() -> None:
     assert sum(limits) <= 3400
 
 
+def test_connections_of_the_web_server_fit_its_handles_and_its_memory() -> None:
+    server = read(SECRETS)["api-server"]
+    handles, memory = server["ulimits"]["nofile"], int(server["mem_limit"].removesuffix("m")) * 2**20
+    assert handles >= 10_000
+    # One that is open and idle takes 6 kB; Airflow itself needs most of the rest.
+    assert handles * 6_000 < memory / 4
+
+
 def test_all_of_it_restarts_rotates_its_logs_and_listens_on_loopback() -> None:
     services = read(SECRETS)
     for name in ("postgres", *LONG_RUNNING):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,3 +49,9 @@ def test_what_is_set_stays_and_so_do_comments_and_their_order(clone: Path) -> No
         line.partition("=")[0] for line in (clone / ".env.example").read_text().splitlines()
     ]
     assert run(clone) == "" and (clone / ".env").read_text() == first
+
+
+def test_the_readmes_way_to_make_an_env_file_keeps_it_from_other_users(clone: Path) -> None:
+    [command] = re.findall(r"`(\S[^`]* \.env\.example \.env)`", (ROOT / "README.md").read_text())
+    subprocess.run(f"umask 022; {command}", shell=True, cwd=clone, check=True)
+    assert (clone / ".env").stat().st_mode & 0o777 == 0o600

@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,10 +20,21 @@ NO_PROXY = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("
 
 
 def folder() -> Path:
-    """Airflow's home, made if need be: its owner's alone, since keys and passwords lie in it."""
+    """Airflow's home, made if need be. Only its owner may look in: keys, passwords and logs lie in it."""
     path = settings.load().airflow_home
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.stat()
+    # A sticky folder, such as /tmp, is everybody's.
+    if found.st_uid == os.getuid() and found.st_mode & 0o077 and not found.st_mode & stat.S_ISVTX:
+        path.chmod(0o700)
     return path
+
+
+def warn_of_open_secrets() -> None:
+    """Says so if other users of this machine may read `.env`, which is the user's own file."""
+    path = settings.ROOT / ".env"
+    if path.exists() and path.stat().st_mode & 0o077:
+        sys.stderr.write(f"Warning: other users may read the secrets in {path}: chmod 600 {path}\n")
 
 
 def logs() -> Path:
@@ -40,6 +53,7 @@ def environment(port: int) -> dict[str, str]:
     Args:
         port: of the API server, on loopback.
     """
+    warn_of_open_secrets()
     url = f"http://127.0.0.1:{port}"
     ours = settings.load()
     airflow = {

@@ -17,11 +17,18 @@ export function element(tag, content = "", attributes = {}) {
 export const dataUrl = (name, parameters) =>
   `data/${name}?${new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null))}`;
 
-/** A table as JSON. Throws an Error whose message is for the visitor. */
-export async function get(name, parameters = {}) {
+const MAX_RETRIES = 5;
+
+/** A table as JSON; asks again when the server says so. Throws an Error whose message is for the visitor. */
+export async function get(name, parameters = {}, retries = MAX_RETRIES) {
   const answer = await fetch(dataUrl(name, parameters), { headers: { Accept: "application/json" } }).catch(() => {
     throw new Error("Airflow's web server does not answer. Is it running?");
   });
+  const seconds = Number(answer.headers.get("Retry-After"));
+  if (answer.status === 503 && seconds && retries) {
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    return get(name, parameters, retries - 1);
+  }
   if (answer.status === 401) throw new Error("You are not logged in any more: reload the whole page.");
   const content = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(content.detail ?? `The server answered ${answer.status}.`);
