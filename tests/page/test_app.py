@@ -20,12 +20,14 @@ import duckdb
 import pytest
 import requests
 import uvicorn
+from browser import blank_page, needs_browser
 from fastapi import FastAPI, Request, Response
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import wait_until
 from page_data import DAYS, HOSTILE, NOW, Made, Table, partition, write
+from playwright.sync_api import expect
 
 from include.page import parquet
 from include.page.app import MOST_WAITING, STATIC, create_app
@@ -361,3 +363,15 @@ def test_only_so_many_requests_wait_and_others_are_told_when_to_come_again(slow:
     slow.may_read.set()
     assert {status_of(client)[0] for client in [first, *clients] if client not in refused} == {200}
     assert slow.nb_read == 1 + MOST_WAITING
+
+
+@needs_browser
+def test_the_page_comes_again_when_too_many_wait(slow: Slow) -> None:
+    clients = [slow.begin(), *(slow.ask() for _ in range(MOST_WAITING))]
+    with blank_page() as page:
+        with page.expect_response(lambda answer: answer.status == 503):
+            page.goto(f"http://127.0.0.1:{slow.port}/twitch/")
+        slow.may_read.set()
+        expect(page.locator("#figures")).to_be_visible()
+        expect(page.locator("#status")).to_have_text("")
+    assert {status_of(client)[0] for client in clients} == {200}

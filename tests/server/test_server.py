@@ -99,6 +99,17 @@ def test_who_is_logged_in_reads_the_docs_and_the_page(server: Stack, api: Api) -
         assert requests.get(f"{server.url}{DOCS}", cookies={"_token": cookie}, timeout=30).status_code == status
 
 
+@pytest.mark.parametrize("role, status", [("Viewer", 200), ("Public", 403)])
+def test_the_docs_and_the_page_are_for_who_may_read_the_dag(server: Stack, api: Api, role: str, status: int) -> None:
+    login = {"username": f"a-{role}", "password": "a-password"}
+    user = {**login, "email": f"{role}@localhost", "first_name": "A", "last_name": role, "roles": [{"name": role}]}
+    api.session.post(f"{server.url}/auth/fab/v1/users", json=user, timeout=30).raise_for_status()
+    token = requests.post(f"{server.url}/auth/token", json=login, timeout=30).json()["access_token"]
+    for path in (DOCS, PAGE, f"{PAGE}data/status"):
+        answer = requests.get(f"{server.url}{path}", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        assert answer.status_code == status, path
+
+
 def test_maintenance_cleans_the_database_and_the_logs(server: Stack, api: Api) -> None:
     old = server.folder / "logs" / "dag_id=gone" / "attempt=1.log"
     old.parent.mkdir()

@@ -21,19 +21,25 @@ needs_browser = pytest.mark.skipif(
 
 
 @contextmanager
-def logged_in(up: Up) -> Iterator[Page]:
-    """A page of the user `admin`, on the home page."""
+def blank_page() -> Iterator[Page]:
+    """A page of a browser of its own."""
     assert CHROMIUM, "REQUIRE_BROWSER is set and no Chromium was found"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
         )
-        page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
+        yield browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
+        browser.close()
+
+
+@contextmanager
+def logged_in(up: Up) -> Iterator[Page]:
+    """A page of the user `admin`, on the home page."""
+    with blank_page() as page:
         page.goto(up.url)
         page.fill("input[name=username]", "admin")
         page.fill("input[name=password]", up.password)
         page.click("button[type=submit]")
         page.get_by_text("Dags", exact=True).first.wait_for()
         yield page
-        browser.close()
