@@ -14,6 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
+from include.line import LeftError, Line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,6 +26,8 @@ GUARDED = ("/cosmos", "/twitch")
 LOGIN = "/api/v2/auth/login"
 # What is guarded shows this DAG's data: whoever may read the DAG may read that.
 DAG_ID = "twitch_streams"
+# A visitor's page comes in ten requests at once.
+MOST_WAITING = 200
 FORBIDDEN = f"You may not read the DAG {DAG_ID}, and so not its data. Ask an admin of this Airflow for a role that may."
 
 
@@ -36,7 +40,7 @@ class LoginGuard:
     """
 
     def __init__(self, app: ASGIApp, paths: Sequence[str] = GUARDED) -> None:
-        self.app, self.paths = app, paths
+        self.app, self.paths, self.line = app, paths, Line(MOST_WAITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, sends a browser to the login, or refuses (401: not logged in, 403: not allowed)."""
@@ -44,8 +48,17 @@ class LoginGuard:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # nothing that is guarded has any
+        elif scope["method"] not in {"GET", "HEAD"}:
+            # What is guarded only shows, and has no use for a body, which the wait for a turn would drop.
+            await Response(status_code=405, headers={"Allow": "GET, HEAD"})(scope, receive, send)
         else:
-            answer = await refusal(Request(scope, receive)) or self.app
+            answer = self.app
+            try:
+                # To ask costs more than all else: a request whose client leaves while others are asked is dropped.
+                async with self.line.turn(receive):
+                    answer = await refusal(Request(scope, receive)) or answer
+            except LeftError as left:
+                answer = left.answer
             await answer(scope, receive, send)
 
     def is_guarded(self, scope: Scope) -> bool:

@@ -1,6 +1,6 @@
 """Puts the page "Twitch" (include/page) into the web UI's navigation and its app onto the web server.
 
-The login guard (login_guard.py) asks who is there before it.
+The login guard (login_guard.py) in front of it asks who is there, and what they may read.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from anyio import CancelScope, CapacityLimiter, create_task_group, to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from include.line import LeftError, Line
 from include.page.data import Asked, Data, Use
 from include.page.formats import as_columns, as_csv, as_parquet
 from include.page.parquet import PageError, Reader
@@ -46,67 +46,8 @@ FORMATS: dict[str, tuple[Use[Any], str]] = {
 
 # A visitor's page asks for three tables at once, and each takes milliseconds: ten visitors at the same moment.
 MOST_WAITING = 32
-RETRY_AFTER_SECONDS = 2
 
 Name = Literal["hours", "viewers", "games", "top-games", "game", "game-days", "distribution", "lorenz", "channels"]
-
-
-class BusyError(PageError):
-    """As many requests as may wait do so already."""
-
-    def __init__(self) -> None:
-        super().__init__(503, "Too many requests at once: try again in a moment.")
-
-
-class GoneError(PageError):
-    """The client left before its turn; nobody reads the answer."""
-
-    def __init__(self) -> None:
-        super().__init__(499, "The client has gone.")
-
-
-class Line:
-    """One request works at a time; the others wait in line, and one whose client leaves is dropped.
-
-    They wait here and not in a thread, since the threads are the whole web server's.
-    """
-
-    def __init__(self) -> None:
-        self._turn = CapacityLimiter(1)
-
-    async def run(self, request: Request, work: Callable[..., T], *args: object) -> T:
-        """What `work` returns, run in a thread when the request's turn comes.
-
-        Raises:
-            BusyError: MOST_WAITING requests wait already.
-            GoneError: the client left while its request waited.
-        """
-        async with self._turn_of(request):
-            return await to_thread.run_sync(work, *args, limiter=CapacityLimiter(1))
-
-    @asynccontextmanager
-    async def _turn_of(self, request: Request) -> AsyncIterator[None]:
-        if self._turn.statistics().tasks_waiting >= MOST_WAITING:
-            raise BusyError
-        has_turn = False
-        async with create_task_group() as group:
-            group.start_soon(_cancel_when_gone, request, group.cancel_scope)
-            await self._turn.acquire()
-            has_turn = True
-            group.cancel_scope.cancel()
-        if not has_turn:
-            raise GoneError
-        try:
-            yield
-        finally:
-            self._turn.release()
-
-
-async def _cancel_when_gone(request: Request, scope: CancelScope) -> None:
-    # Not Request.is_disconnected(), which never sees it through a middleware of Starlette's kind; Airflow has one.
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
 
 
 def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> FastAPI:
@@ -120,6 +61,7 @@ def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> Fas
     app = FastAPI(title="Twitch", docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_with_headers)
     app.add_exception_handler(PageError, _told)
+    app.add_exception_handler(LeftError, _left)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_api_route("/", lambda: FileResponse(STATIC / "index.html"))
     app.add_api_route("/game", lambda: FileResponse(STATIC / "game.html"))
@@ -132,15 +74,15 @@ def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> Fas
 def _data_routes(data: Data) -> APIRouter:
     routes = APIRouter(prefix="/data")
     # Facts take long and much memory: one request at a time reads them, and holds up none that does not.
-    line, line_for_facts = Line(), Line()
+    line, line_for_facts = Line(MOST_WAITING), Line(MOST_WAITING)
 
     @routes.get("/status")
     async def status(request: Request) -> Response:
-        return _json(await line.run(request, data.status))
+        return _json(await _in_turn(line, request, data.status))
 
     @routes.get("/spread")
     async def spread(request: Request, asked: Annotated[Asked, Depends()]) -> Response:
-        about, tables = await line_for_facts.run(request, data.tables, SPREAD, asked, as_columns)
+        about, tables = await _in_turn(line_for_facts, request, data.tables, SPREAD, asked, as_columns)
         return _json({**about, **tables})
 
     @routes.get("/{name}")
@@ -152,7 +94,7 @@ def _data_routes(data: Data) -> APIRouter:
     ) -> Response:
         use, media_type = FORMATS[format]
         in_line = line_for_facts if "fact_streams" in QUERIES[name].reads else line
-        about, tables = await in_line.run(request, data.tables, (name,), asked, use)
+        about, tables = await _in_turn(in_line, request, data.tables, (name,), asked, use)
         if format == "json":
             return _json({**about, **tables})
         game = f"-game-{asked.key}" if QUERIES[name].of_game else ""
@@ -163,6 +105,12 @@ def _data_routes(data: Data) -> APIRouter:
     return routes
 
 
+async def _in_turn(line: Line, request: Request, work: Callable[..., T], *args: object) -> T:
+    """What `work` returns, run in a thread of its own when the request's turn comes."""
+    async with line.turn(request.receive):
+        return await to_thread.run_sync(work, *args, limiter=CapacityLimiter(1))
+
+
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
     for name, value in HEADERS.items():
@@ -171,10 +119,11 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
 
 
 async def _told(_: Request, error: Exception) -> Response:
-    answer = _json({"detail": str(error)}, error.status if isinstance(error, PageError) else 500)
-    if isinstance(error, BusyError):
-        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return answer
+    return _json({"detail": str(error)}, error.status if isinstance(error, PageError) else 500)
+
+
+async def _left(_: Request, error: Exception) -> Response:
+    return error.answer if isinstance(error, LeftError) else Response(status_code=500)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

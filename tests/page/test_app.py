@@ -7,27 +7,22 @@ import gzip
 import io
 import re
 import selectors
-import socket
-import threading
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import duckdb
 import pytest
-import requests
-import uvicorn
 from browser import blank_page, needs_browser
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import wait_until
 from page_data import DAYS, HOSTILE, NOW, Made, Table, partition, write
 from playwright.sync_api import expect
+from web import Slow, serving, status_of
 
 from include.page import parquet
 from include.page.app import MOST_WAITING, STATIC, create_app
@@ -267,84 +262,25 @@ def test_plotly_finds_its_styles_in_the_page(client: TestClient) -> None:
         assert 'id="plotly.js-style-global" class="no-inline-styles"' in html
 
 
-@dataclass
-class Slow:
-    """The page on a real server, as Airflow mounts it; its reading waits for `may_read`."""
-
-    port: int = 0
-    nb_read: int = 0
-    may_read: threading.Event = field(default_factory=threading.Event)
-
-    def ask(self) -> socket.socket:
-        """Sends a request and leaves the answer to the caller."""
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        client.sendall(b"GET /twitch/data/games HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return client
-
-    def round_trip(self) -> None:
-        """Has a request answered that needs no turn: after it, the server has seen all that was sent before."""
-        for _ in range(2):
-            assert requests.get(f"http://127.0.0.1:{self.port}/twitch/", timeout=30).status_code == 200
-
-    def begin(self) -> socket.socket:
-        """Sends a request whose turn has come when this returns."""
-        first = self.ask()
-        wait_until(lambda: self.nb_read == 1)
-        return first
-
-
 @pytest.fixture
 def slow(made: Made, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    page, read = Slow(), Reader.read
+    """The page as Airflow mounts it; its reading waits."""
+    page, read = Slow("/twitch/data/games", at_once="/twitch/"), Reader.read
 
     def wait_and_read(*args: object) -> object:
-        page.nb_read += 1
-        assert page.may_read.wait(30)
+        page.work()
         return read(*args)  # type: ignore[arg-type]
-
-    async def pass_on(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        return await call_next(request)
 
     monkeypatch.setattr(Reader, "read", wait_and_read)
     web_server = FastAPI()
     web_server.mount("/twitch", create_app(made.folder, lambda: NOW))
-    # Of the kind of Airflow's own, which keeps from an app what it is not asked for: that the client has gone.
-    web_server.middleware("http")(pass_on)
     with serving(web_server) as page.port:
         yield page
-        page.may_read.set()
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[int]:
-    """A web server in a thread; yields its port."""
-    with socket.create_server(("127.0.0.1", 0), backlog=500) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-def status_of(client: socket.socket) -> tuple[int, str]:
-    """The status of a request's answer, and all of it."""
-    with client:
-        answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
-    return int(answer.split(" ", 2)[1]), answer
+        page.may_work.set()
 
 
 def test_requests_of_clients_that_have_gone_are_not_computed(slow: Slow) -> None:
-    first = slow.begin()
-    for _ in range(300):
-        slow.ask().close()
-    slow.round_trip()
-    later = slow.ask()
-    slow.round_trip()
-    slow.may_read.set()
-    assert [status_of(first)[0], status_of(later)[0]] == [200, 200]
-    assert slow.nb_read == 2
+    assert slow.drops_requests_whose_clients_have_gone()
 
 
 def test_only_so_many_requests_wait_and_others_are_told_when_to_come_again(slow: Slow) -> None:
@@ -360,9 +296,9 @@ def test_only_so_many_requests_wait_and_others_are_told_when_to_come_again(slow:
         assert status == 503 and "retry-after: 2\r\n" in answer.lower() and "Too many requests at once" in answer
     assert len(refused) == 20
     slow.round_trip()
-    slow.may_read.set()
+    slow.may_work.set()
     assert {status_of(client)[0] for client in [first, *clients] if client not in refused} == {200}
-    assert slow.nb_read == 1 + MOST_WAITING
+    assert slow.nb_worked == 1 + MOST_WAITING
 
 
 @needs_browser
@@ -371,7 +307,7 @@ def test_the_page_comes_again_when_too_many_wait(slow: Slow) -> None:
     with blank_page() as page:
         with page.expect_response(lambda answer: answer.status == 503):
             page.goto(f"http://127.0.0.1:{slow.port}/twitch/")
-        slow.may_read.set()
+        slow.may_work.set()
         expect(page.locator("#figures")).to_be_visible()
         expect(page.locator("#status")).to_have_text("")
     assert {status_of(client)[0] for client in clients} == {200}

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import login_guard
 import pytest
 from airflow.api_fastapi.app import init_auth_manager, purge_cached_app
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from login_guard import LoginGuard
 from starlette.websockets import WebSocketDisconnect
+from web import Slow, serving
 
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 MAY_READ = {"Viewer": True, "User": True, "Op": True, "Admin": True, "Public": False, "none": False}
@@ -52,13 +55,20 @@ def tokens(client: TestClient) -> dict[str, str]:
         *("/twitch", "/twitch/", "/twitch/data/status", "/twitch/static/page.js"),
     ],
 )
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_what_is_guarded_is_refused_without_a_user(
     client: TestClient, tokens: dict[str, str], method: str, path: str
 ) -> None:
     assert client.request(method, path).status_code == 401
     assert client.request(method, path, headers={"Authorization": "Bearer bad"}).status_code == 403
     assert client.request(method, path, headers={"Authorization": tokens["Viewer"]}).status_code == 200
+
+
+def test_what_is_guarded_only_shows(client: TestClient, tokens: dict[str, str]) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        answer = client.request(method, "/twitch/", headers={"Authorization": tokens["Admin"]})
+        assert answer.status_code == 405 and answer.headers["Allow"] == "GET, HEAD"
+        assert client.request(method, "/dags").status_code != 401
 
 
 @pytest.mark.parametrize("role", MAY_READ)
@@ -97,3 +107,20 @@ def test_airflow_below_a_path_of_its_own_is_guarded_as_well(client: TestClient) 
 def test_a_websocket_is_closed(client: TestClient) -> None:
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/cosmos/x"):
         pass
+
+
+def test_whoever_leaves_before_their_turn_is_not_asked_about(
+    client: TestClient, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_read, slow = login_guard.may_read, Slow("/twitch/", f"Authorization: {tokens['Viewer']}\r\n")
+
+    def wait_and_ask(user: BaseUser) -> bool:
+        slow.work()
+        return may_read(user)
+
+    monkeypatch.setattr(login_guard, "may_read", wait_and_ask)
+    app = FastAPI()
+    app.add_api_route("/{path:path}", lambda path: f"seen: {path}")
+    app.add_middleware(LoginGuard)
+    with serving(app) as slow.port:
+        assert slow.drops_requests_whose_clients_have_gone()
