@@ -261,7 +261,7 @@ def test_a_torn_object_is_set_aside_by_name_until_it_is_whole(warehouse: CloudWa
     torn.write_bytes(whole[: len(whole) // 2])
     warehouse.push()
     output = warehouse.build()
-    assert f"{torn.name} is set aside" in output and f"/{torn.name} away" in output
+    assert f"{torn.name} is quarantined" in output and f"/{torn.name} away" in output
     assert warehouse.published() == warehouse.oracle(torn)
     torn.write_bytes(whole)
     warehouse.push()

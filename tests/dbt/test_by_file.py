@@ -66,7 +66,7 @@ def test_files_of_other_types_do_not_bend_each_other(warehouse: Warehouse) -> No
     turned = pa.schema(list(reversed(SNAPSHOT)))
     warehouse.add_file("2025-01-01T13:00:00", streams(3), turned)
     output = warehouse.build()
-    assert "set aside" not in output
+    assert "quarantined" not in output
     assert warehouse.published() == warehouse.oracle()
 
 

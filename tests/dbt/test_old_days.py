@@ -29,7 +29,7 @@ def test_a_counted_file_that_can_no_longer_be_read_keeps_its_facts(warehouse: Wa
     old_day[0].write_text("bit rot")
     late = warehouse.add_file("2025-01-01T13:00:00", streams(13))
     output = build(warehouse)
-    assert f"{late.name} is set aside" in output and old_day[0].name in output
+    assert f"{late.name} is quarantined" in output and old_day[0].name in output
     assert warehouse.published() == before
     build(warehouse)
     assert warehouse.published() == before

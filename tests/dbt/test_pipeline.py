@@ -91,7 +91,7 @@ def test_one_bad_file_is_set_aside_by_name_and_tried_again(warehouse: Warehouse)
     narrow = warehouse.add_file("2025-01-02T12:00:00", [{"id": "1"}], pa.schema([("id", pa.string())]))
     output = warehouse.build()
     for bad in (torn, text, narrow):
-        assert f"{bad.name} is set aside" in output
+        assert f"{bad.name} is quarantined" in output
     assert "no column game_id, user_id, viewer_count" in output
     assert "Done." in output and "WARN=1" in output
     assert warehouse.published() == warehouse.oracle(torn, text, narrow)
@@ -111,7 +111,7 @@ def test_a_file_that_breaks_in_the_middle_takes_no_row_with_it(warehouse: Wareho
     content[200 : len(content) // 2] = bytes(len(content) // 2 - 200)
     broken.write_bytes(content)
     output = warehouse.build()
-    assert f"{broken.name} is set aside" in output
+    assert f"{broken.name} is quarantined" in output
     assert warehouse.query("select distinct file_name from stg.stg_streams") == [(good.name,)]
     assert warehouse.published() == warehouse.oracle(broken)
 

@@ -76,8 +76,8 @@ def test_a_bad_object_is_set_aside_by_name(warehouse: StoreWarehouse) -> None:
     odd.write_bytes(whole)
     warehouse.commit("1735725601")
     output = warehouse.build()
-    assert f"{torn.name} is set aside" in output and f"move {warehouse.url}/{RAW_DATASET}/twitch_streams/" in output
-    assert f"{odd.name} is set aside" in output
+    assert f"{torn.name} is quarantined" in output and f"move {warehouse.url}/{RAW_DATASET}/twitch_streams/" in output
+    assert f"{odd.name} is quarantined" in output
     assert warehouse.published() == warehouse.oracle(torn, odd)
     torn.write_bytes(whole)
     odd.unlink()
@@ -104,7 +104,7 @@ def test_a_store_that_fails_sets_no_file_aside(warehouse: StoreWarehouse) -> Non
     Path(f"{warehouse.store}.breaks").touch()
     done = warehouse.dbt("build", "--select", "stg_streams")
     assert done.returncode != 0 and f"RAW_URL={warehouse.url} could not be reached" in done.stdout
-    assert "set aside" not in done.stdout and "signature" not in done.stdout
+    assert "quarantined" not in done.stdout and "signature" not in done.stdout
     assert warehouse.query("select * from stg.raw_files") == before
 
 

@@ -39,7 +39,7 @@ def test_rows_that_cannot_count_cost_themselves_alone(warehouse: Warehouse) -> N
 def test_a_file_set_aside_and_moved_away_is_forgotten(warehouse: Warehouse) -> None:
     torn = warehouse.add_file("2025-01-01T10:00:00", streams(1))
     torn.write_text("not Parquet")
-    assert "is set aside" in warehouse.build()
+    assert "is quarantined" in warehouse.build()
     torn.unlink()
     assert "WARN=0" in warehouse.build(every_test=True)
     assert warehouse.query("select * from stg.raw_files") == []

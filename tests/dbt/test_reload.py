@@ -174,7 +174,7 @@ def test_a_pruned_day_is_not_made_again_without_a_file_that_its_facts_count(ware
     lost.unlink()
     late = warehouse.add_file("2025-01-01T11:00:00", streams(11))
     output = warehouse.build(*keep)
-    assert f"{late.name} is set aside" in output and f"raw lacks {lost.name}" in output
+    assert f"{late.name} is quarantined" in output and f"raw lacks {lost.name}" in output
     assert warehouse.published() == before
     warehouse.build(*window("2025-01-01", "2025-01-02", keep_days=2))
     assert warehouse.published() == warehouse.oracle()

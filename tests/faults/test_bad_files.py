@@ -138,10 +138,10 @@ def test_bad_files_are_named_and_tried_again_and_stop_nothing_else(
     result = report.report()
     assert warehouse.published() == warehouse.oracle(*bad, *ignored)
     names = sorted(shown(path) for path in bad)
-    assert [name for name in names if f"{name} is set aside" not in output] == []
+    assert [name for name in names if f"{name} is quarantined" not in output] == []
     assert f"Got {len(bad)} results" in output and "WARN=1" in output
     assert result["set_aside"] == names
-    assert [name for name in names if f"raw file {name} is set aside" not in ping_body(result)] == []
+    assert [name for name in names if f"raw file {name} is quarantined" not in ping_body(result)] == []
 
     # Repaired, or renamed where the name was the fault: nothing else is needed.
     for number, path in enumerate(bad):
@@ -150,7 +150,7 @@ def test_bad_files_are_named_and_tried_again_and_stop_nothing_else(
         if path.name.split(".")[-2] in BAD_NAMES:
             rename(path, f"renamed{number}")
     output = warehouse.build()
-    assert "is set aside" not in output and "WARN=0" in output
+    assert "is quarantined" not in output and "WARN=0" in output
     assert warehouse.published() == warehouse.oracle(*ignored)
     assert report.report()["set_aside"] == []
     assert "set aside" not in ping_body(report.report())

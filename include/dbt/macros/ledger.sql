@@ -7,12 +7,7 @@
 #}
 {% macro create_ledger() %}
 {%- if execute and not is_there(source('ledger', 'raw_files')) -%}
-  {#- A database of the first pipeline: raw can rebuild all of it, and its tables have other columns. -#}
-  {%- for model in graph.nodes.values() if model.resource_type == 'model' -%}
-    {%- set relation = load_relation(api.Relation.create(
-      database=model.database, schema=model.schema, identifier=model.alias)) -%}
-    {%- if relation -%} {%- do adapter.drop_relation(relation) -%} {%- endif -%}
-  {%- endfor -%}
+  {%- do move_first_pipeline_aside() -%}
 {%- endif -%}
 create schema if not exists stg;
 create table if not exists stg.raw_files (
@@ -28,7 +23,10 @@ create table if not exists stg.raw_files (
   error varchar,
   is_pruned boolean not null default false
 );
-{% for column, type in {'snapshot_seconds': 'double', 'nb_viewers': 'bigint', 'nb_channels': 'bigint', 'nb_games': 'bigint'}.items() -%}
+{% for column, type in {
+  'snapshot_seconds': 'double', 'nb_viewers': 'bigint', 'nb_channels': 'bigint', 'nb_games': 'bigint',
+  'nb_odd_game_ids': 'bigint'
+}.items() -%}
 {# Apart, for ledgers that were made without them. -#}
 alter table stg.raw_files add column if not exists {{ column }} {{ type }};
 {% endfor -%}
@@ -36,6 +34,32 @@ create table if not exists {{ source('ledger', 'model_starts') }} (
   model varchar primary key,
   started_at timestamp not null
 )
+{% endmacro %}
+
+
+{#
+  In a database without a ledger, which the first pipeline made: its tables have other columns, and are kept under names
+  that no model uses, since raw may no longer hold all of their days. Its views hold nothing, and go.
+#}
+{% macro move_first_pipeline_aside() %}
+  {%- for model in graph.nodes.values() if model.resource_type == 'model' -%}
+    {%- set relation = load_relation(api.Relation.create(
+      database=model.database, schema=model.schema, identifier=model.alias)) -%}
+    {%- if relation and relation.is_table -%}
+      {%- set names = namespace(free=none) -%}
+      {%- for number in ['', '_2', '_3', '_4', '_5'] if names.free is none -%}
+        {%- set kept = relation.incorporate(path={'identifier': relation.identifier ~ '__first_pipeline' ~ number}) -%}
+        {%- set names.free = kept if not is_there(kept) else none -%}
+      {%- endfor -%}
+      {%- do adapter.rename_relation(relation, names.free) -%}
+      {%- do exceptions.warn(
+        relation.schema ~ "." ~ relation.identifier ~ " of the first pipeline is kept as " ~ names.free.schema ~ "."
+        ~ names.free.identifier ~ ", which no model reads. To free its space: drop table " ~ names.free.schema ~ "."
+        ~ names.free.identifier) -%}
+    {%- elif relation -%}
+      {%- do adapter.drop_relation(relation) -%}
+    {%- endif -%}
+  {%- endfor -%}
 {% endmacro %}
 
 
@@ -57,16 +81,23 @@ select 'a reload'
   Before stg_streams: which files to read. Wanted are those that are new or were set aside; in a reload all of its
   window, and what is new on the days that it touches, since a day is written as a whole. A day whose rows have left the
   working set can only be made again as a whole, for what it wins and for what it loses: its other files come along as
-  companions, unless raw lacks one that the facts count (the obstacle).
+  siblings, unless raw lacks one that the facts count (the obstacle).
+
+  A file dated in the future is refused when it is first imported: it would pass for the newest snapshot until its time
+  comes. One that is imported stays: a clock that was put back must not cost history.
 #}
 {% macro find_files_to_stage() %}
+-- for the Python model
+create or replace temp macro why_rejected(id, user_id, viewer_count) as {{ why_rejected() }};
 create or replace temp table stg_streams__to_read as
 with committed as (
   select *, cast(file_name_datetime as date) as file_name_date
   from {{ source('raw', 'committed_files') }}
 ),
 wanted as (
-  select committed.*
+  select
+    committed.*,
+    ledger.log_import_date is null and {{ is_in_future('committed.file_name_datetime') }} as is_early
   from committed
   left join {{ source('ledger', 'raw_files') }} as ledger using (file_name)
   where
@@ -89,6 +120,7 @@ select
   committed.file_name_datetime,
   committed.file_name_date,
   wanted.file_name is not null as is_wanted,
+  coalesce(wanted.is_early, false) as is_early,
   coalesce(pruned_days.loses_files, false) as day_loses_files,
   'raw lacks ' || pruned_days.lost_file as obstacle
 from committed
@@ -232,12 +264,16 @@ set
   nb_duplicates = ledger.nb_rows - coalesce(counts.nb_left_out, 0) - coalesce(counts.nb_streams, 0),
   nb_viewers = coalesce(counts.nb_viewers, 0),
   nb_channels = coalesce(counts.nb_channels, 0),
-  nb_games = coalesce(counts.nb_games, 0)
+  nb_games = coalesce(counts.nb_games, 0),
+  nb_odd_game_ids = coalesce(counts.nb_odd_game_ids, 0)
 from (
-  select files.file_name, staged.nb_left_out, written.* exclude (file_name)
+  select files.file_name, staged.nb_left_out, staged.nb_odd_game_ids, written.* exclude (file_name)
   from (select file_name from {{ source('ledger', 'raw_files') }} where {{ is_in_batch }}) as files
   left join (
-    select file_name, count(*) filter (where not {{ counts() }}) as nb_left_out
+    select
+      file_name,
+      count(*) filter (where not {{ is_valid_row() }}) as nb_left_out,
+      count(*) filter (where {{ is_valid_row() }} and game_id <> '' and {{ as_id('game_id') }} is null) as nb_odd_game_ids
     from {{ ref('stg_streams') }} where {{ is_in_batch }} group by file_name
   ) as staged using (file_name)
   left join (
@@ -342,7 +378,9 @@ where
     not is_pruned
     and log_import_date is not null
     and file_name_date < (
-      select max(file_name_date) from {{ ledger }} where int_import_date is not null
+      -- one dated in the future may have been imported before such files were refused
+      select max(file_name_date) from {{ ledger }}
+      where int_import_date is not null and not {{ is_in_future('file_name_datetime') }}
     ) - {{ var('keep_days') | int }}
     and file_name_date not in (
       select file_name_date from {{ ledger }} where log_import_date is distinct from int_import_date

@@ -1,16 +1,31 @@
-{# The rules about raw rows that more than one query needs. #}
+{# The rules about raw rows and files that more than one query needs. #}
 
 {#
-  Whether a raw row counts at all: it names a stream and a channel, and says how many viewers there are. More than
-  there are people is no such number: a day's sums could not hold many of them, and its facts could not be written.
+  The column for which a raw row is rejected; null for a valid row, which names a stream and a channel, and says how many
+  viewers there are. More than there are people is no such number: a day's sums could not hold many of them, and its
+  facts could not be written.
 #}
-{% macro counts(relation='') -%}
-  {%- set columns = relation ~ '.' if relation else '' -%}
-  coalesce({{ columns }}id <> '' and {{ columns }}viewer_count between 0 and 10000000000 and {{ as_id(columns ~ 'user_id') }} is not null, false)
+{% macro why_rejected() -%}
+  case
+    when coalesce(id, '') = '' then 'id'
+    when {{ as_id('user_id') }} is null then 'user_id'
+    when coalesce(viewer_count not between 0 and 10000000000, true) then 'viewer_count'
+  end
+{%- endmacro %}
+
+
+{% macro is_valid_row() -%}
+  ({{ why_rejected() }} is null)
 {%- endmacro %}
 
 
 {# An id of Helix as a number, null where it is none: a plain cast would also take '1e3', '0x1F' or '12.7' for one. #}
 {% macro as_id(column) -%}
   case when regexp_full_match({{ column }}, '[0-9]+') then try_cast({{ column }} as bigint) end
+{%- endmacro %}
+
+
+{# Whether a time (UTC) lies ahead of this machine's clock, by more than two clocks may differ. #}
+{% macro is_in_future(column) -%}
+  ({{ column }} > (now() at time zone 'UTC') + interval 1 hour)
 {%- endmacro %}

@@ -27,7 +27,7 @@ typed as not materialized (
 
         file_row_number
     from {{ ref('stg_streams') }}
-    where {{ counts() }}
+    where {{ is_valid_row() }}
 ),
 
 -- A window function would have to hold and sort whole rows, for twice the time.

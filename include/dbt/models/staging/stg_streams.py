@@ -32,7 +32,14 @@ RAW_COLUMNS = {
     "fetched_at": "timestamp",
     "file_row_number": "bigint",
 }
+# A file without one of them is quarantined. The facts' key has the category: without its column, all streams would
+# seem to have none.
 REQUIRED = {"id", "user_id", "game_id", "viewer_count"}
+IDS = {"id", "user_id", "game_id"}
+# Up to which number each type tells whole numbers apart; a larger id may be another channel's.
+EXACT = {"FLOAT": 2**24, "DOUBLE": 2**53, "DECIMAL": 2**53}
+# A file of at least so many rows, more than half of which are rejected, is quarantined: the file is wrong, not the rows.
+MIN_ROWS = 100
 PARQUET = "read_parquet($paths, file_row_number = true, filename = 'stg_streams__path')"
 # DuckDB would read other files as well, which the name matches as a pattern. A backslash also stands for what is not
 # UTF-8 (list_files).
@@ -60,12 +67,13 @@ def model(dbt, session):
     files = session.execute(
         "select * from stg_streams__to_read order by is_wanted desc, file_name_datetime, file_name"
     ).fetchall()
-    for name, path, taken_at, day, is_wanted, day_loses_files, obstacle in files:
+    for name, path, taken_at, day, is_wanted, is_early, day_loses_files, obstacle in files:
         is_needed = is_wanted or day_loses_files or day in readable_days
         if not is_needed or (day in failed_days and not is_wanted):
             continue  # nothing new can be read of its day, or not all of the day
-        columns, nb_rows, seconds, error = (None, None, None, obstacle) if obstacle else check_file(session, name, path)
-        if error and (obstacle or not is_wanted):
+        refusal = in_future(taken_at, path) if is_early else obstacle
+        columns, nb_rows, seconds, error = (None, None, None, refusal) if refusal else check_file(session, name, path)
+        if error and not is_early and (obstacle or not is_wanted):
             failed_days[day] = error if obstacle else f"{name}: {error}"
         elif not error:
             readable_days.add(day)
@@ -78,7 +86,7 @@ def model(dbt, session):
         leave_day_alone(session, day, reason)
     for name, error in session.execute("select file_name, error from stg_streams__files").fetchall():
         if error:
-            logger.warning(f"{name} is set aside: {error} (tried again in each run)")
+            logger.warning(f"{name} is quarantined: {error} (tried again in each run)")
     return rows_of_files(session)
 
 
@@ -98,6 +106,13 @@ def leave_day_alone(session, day, reason):
     )
 
 
+def in_future(taken_at, path):
+    return (
+        f"it is dated {taken_at:%Y-%m-%d %H:%M} UTC, which lies in the future; if this machine's clock is slow, set it; "
+        f"if the clock that dated the file was fast, move {path} away"
+    )
+
+
 def check_file(session, name, path):
     """Reads one raw file to its end; returns (its columns, rows, seconds from first page to last, None).
 
@@ -110,21 +125,32 @@ def check_file(session, name, path):
         columns = {
             row[0]: row[1] for row in session.execute(f"describe select * from {PARQUET}", {"paths": [path]}).fetchall()
         }
-        missing = sorted(REQUIRED - columns.keys())
+        names = {name.lower() for name in columns}
+        missing = sorted(REQUIRED - names)
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
         # The hash makes DuckDB decode and cast each value, where a count would read the footer alone.
         expressions = values(columns)
-        nb_rows, _, seconds = session.execute(
+        optional = sorted(names & {name for name, type_ in RAW_COLUMNS.items() if type_ != "varchar"} - REQUIRED)
+        nb_rows, _, seconds, rejected, *nb_lost = session.execute(
             f"select count(*), bit_xor(hash({', '.join(expressions.values())})), "
-            f"epoch(max({expressions['fetched_at']}) - min({expressions['fetched_at']})) from {PARQUET}",
+            f"epoch(max({expressions['fetched_at']}) - min({expressions['fetched_at']})), "
+            f"histogram(why_rejected({expressions['id']}, {expressions['user_id']}, {expressions['viewer_count']})), "
+            f"{', '.join(f'count({column}) - count({expressions[column]})' for column in optional)} from {PARQUET}",
             {"paths": [path]},
         ).fetchall()[0]
+        nb_rejected = sum((rejected or {}).values())
+        if nb_rows >= MIN_ROWS and nb_rejected > nb_rows / 2:
+            reasons = ", ".join(f"no usable {column} in {n:,}" for column, n in rejected.items())
+            raise ValueError(f"{nb_rejected:,} of {nb_rows:,} rows are rejected ({reasons})")
     except (duckdb.Error, ValueError) as error:
         if out_of_reach := quoted_in(str(error)):
             # Nothing is wrong with the file.
             raise RuntimeError(out_of_reach) from None
         return None, None, None, f"{str(error).splitlines()[0]}; to be rid of it, move {path} away"
+    for column, n in zip(optional, nb_lost, strict=True):
+        if n:
+            logger.warning(f"{name}: {column} has no usable value in {n:,} of {nb_rows:,} rows: null")
     return json.dumps(columns), nb_rows, seconds, None
 
 
@@ -141,7 +167,7 @@ def rows_of_files(session):
             f"from {PARQUET.replace('$paths', f'getvariable({paths_variable!r})')}"
         )
     # Without any file, there are columns all the same.
-    queries.append(f"select {select_list(values([]))}, null as stg_streams__path where false")
+    queries.append(f"select {select_list(values({}))}, null as stg_streams__path where false")
     return session.sql(
         "select rows.* exclude (stg_streams__path), file_name, file_name_datetime, log_import_date "
         f"from ({' union all '.join(queries)}) as rows "
@@ -150,8 +176,34 @@ def rows_of_files(session):
 
 
 def values(columns):
-    """For each column of the model, the expression that gives it for a file with these columns."""
-    return {name: f"cast({name if name in columns else 'null'} as {type_})" for name, type_ in RAW_COLUMNS.items()}
+    """For each column of the model, the expression that gives it for a file with these columns (by name, their types).
+
+    A value that a required column cannot have fails; in any other column it is null.
+    """
+    found = {name.lower(): type_.partition("(")[0] for name, type_ in columns.items()}
+    return {name: expression(name, type_, found.get(name)) for name, type_ in RAW_COLUMNS.items()}
+
+
+def expression(name, type_, found):
+    if found is None:
+        return f"cast(null as {type_})"
+    if found in EXACT and name in REQUIRED:
+        # NaN is how some writers say null.
+        given = f"nullif(cast({name} as double), 'nan')"
+        if name not in IDS:
+            return f"cast({given} as {type_})"
+        text = "null" if name == "id" else f"cast({given} as varchar)"  # no number, so rejected, or counted as odd
+        is_whole = f"{given} = trunc({given}) and abs({given}) <= {EXACT[found]}"
+        return f"case when {is_whole} then cast(cast({given} as bigint) as varchar) else {text} end"
+    if name in REQUIRED:
+        return f"cast({name} as {type_})"
+    if type_ == "timestamp" and found not in {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}:
+        if found in EXACT or found.endswith(("INT", "INTEGER")):
+            seconds = f"cast({name} as double)"  # Unix time; more digits count something else
+            return f"case when abs({seconds}) < 1e11 then make_timestamp(cast({seconds} * 1e6 as bigint)) end"
+        # A plain cast of a text would pass over its offset from UTC.
+        return f"try_cast(try_cast({name} as timestamptz) as timestamp)"
+    return f"try_cast({name} as {type_})"
 
 
 def select_list(expressions):
