@@ -188,19 +188,19 @@ def expression(name, type_, found):
     if found is None:
         return f"cast(null as {type_})"
     if found in EXACT and name in REQUIRED:
-        # NaN is how some writers say null.
-        given = f"nullif(cast({name} as double), 'nan')"
+        # NaN is how some writers say null. isnan() is of no use: DuckDB takes it from Parquet's statistics, which lack NaN.
+        number = f"try_cast({name} as bigint)"
         if name not in IDS:
-            return f"cast({given} as {type_})"
-        text = "null" if name == "id" else f"cast({given} as varchar)"  # no number, so rejected, or counted as odd
-        is_whole = f"{given} = trunc({given}) and abs({given}) <= {EXACT[found]}"
-        return f"case when {is_whole} then cast(cast({given} as bigint) as varchar) else {text} end"
+            return number
+        is_whole = f"{name} = trunc({name}) and abs({name}) <= {EXACT[found]}"
+        text = "null" if name == "id" else f"nullif(cast({name} as varchar), 'nan')"  # rejected, or counted as odd
+        return f"case when {is_whole} then cast({number} as varchar) else {text} end"
     if name in REQUIRED:
         return f"cast({name} as {type_})"
     if type_ == "timestamp" and found not in {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}:
         if found in EXACT or found.endswith(("INT", "INTEGER")):
             seconds = f"cast({name} as double)"  # Unix time; more digits count something else
-            return f"case when abs({seconds}) < 1e11 then make_timestamp(cast({seconds} * 1e6 as bigint)) end"
+            return f"case when abs({seconds}) < 1e11 then make_timestamp(try_cast({seconds} * 1e6 as bigint)) end"
         # A plain cast of a text would pass over its offset from UTC.
         return f"try_cast(try_cast({name} as timestamptz) as timestamp)"
     return f"try_cast({name} as {type_})"
