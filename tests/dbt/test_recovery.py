@@ -85,8 +85,8 @@ def test_a_full_refresh_of_one_model_reaches_the_facts(warehouse: Warehouse) -> 
 
 
 @pytest.mark.parametrize("version", ["v0.10.2", "v1.2.0", "latest"])
-def test_a_database_of_the_first_pipeline_is_built_anew(warehouse: Warehouse, version: str) -> None:
-    """Whatever DuckDB has made it: an older file cannot hold all that a newer one can."""
+def test_the_tables_of_the_first_pipeline_are_kept_under_another_name(warehouse: Warehouse, version: str) -> None:
+    """Whatever DuckDB has made its file: an older one cannot hold all that a newer one can."""
     with duckdb.connect() as database:
         file = str(warehouse.data_dir / "prod.duckdb").replace("'", "''")
         database.execute(f"attach '{file}' as first_pipeline (storage_version '{version}'); use first_pipeline")
@@ -95,9 +95,25 @@ def test_a_database_of_the_first_pipeline_is_built_anew(warehouse: Warehouse, ve
         database.execute("create table int.int_streams as select 'old.parquet' as file_name, 1 as user_id")
         database.execute("create view dwh.fact_streams as select 1 as user_id")
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    output = warehouse.build()
+    for table in ("stg.stg_streams", "int.int_streams"):
+        kept = f"{table}__first_pipeline"
+        assert (
+            f"{table} of the first pipeline is kept as {kept}, which no model reads. To free its space: drop" in output
+        )
+        assert warehouse.query(f"select * from {kept}") == [("old.parquet", 1)]
     assert warehouse.published() == warehouse.oracle()
     assert warehouse.query("select count(*) from stg.stg_streams where file_name = 'old.parquet'") == [(0,)]
+    # Another run has nothing to say, and a table of that name is in nobody's way: somebody took the first pipeline up
+    # again in the meantime.
+    assert "first pipeline" not in warehouse.build()
+    for table in ("stg.raw_files", "stg.stg_streams", "int.int_streams"):
+        warehouse.query(f"drop table {table}", read_only=False)
+    warehouse.query("create table stg.stg_streams as select 'new.parquet' as file_name", read_only=False)
+    assert "stg.stg_streams of the first pipeline is kept as stg.stg_streams__first_pipeline_2" in warehouse.build()
+    assert warehouse.query("select * from stg.stg_streams__first_pipeline") == [("old.parquet", 1)]
+    assert warehouse.query("select * from stg.stg_streams__first_pipeline_2") == [("new.parquet",)]
+    assert warehouse.published() == warehouse.oracle()
 
 
 def test_who_asks_for_a_day_by_the_view_reads_that_day_alone(warehouse: Warehouse) -> None:

@@ -38,7 +38,7 @@ REQUIRED = {"id", "user_id", "game_id", "viewer_count"}
 IDS = {"id", "user_id", "game_id"}
 # Up to which number each type tells whole numbers apart; a larger id may be another channel's.
 EXACT = {"FLOAT": 2**24, "DOUBLE": 2**53, "DECIMAL": 2**53}
-# A file of at least so many rows, more than half of which are rejected, is quarantined: the file is wrong, not the rows.
+# Of so many rows or more, a file is quarantined if more than half are rejected: the file is wrong, not the rows.
 MIN_ROWS = 100
 PARQUET = "read_parquet($paths, file_row_number = true, filename = 'stg_streams__path')"
 # DuckDB would read other files as well, which the name matches as a pattern. A backslash also stands for what is not
@@ -108,8 +108,8 @@ def leave_day_alone(session, day, reason):
 
 def in_future(taken_at, path):
     return (
-        f"it is dated {taken_at:%Y-%m-%d %H:%M} UTC, which lies in the future; if this machine's clock is slow, set it; "
-        f"if the clock that dated the file was fast, move {path} away"
+        f"it is dated {taken_at:%Y-%m-%d %H:%M} UTC, in the future; if this machine's clock is slow, set it; "
+        f"if the clock of the snapshot was fast, move {path} away"
     )
 
 
@@ -187,23 +187,32 @@ def values(columns):
 def expression(name, type_, found):
     if found is None:
         return f"cast(null as {type_})"
-    if found in EXACT and name in REQUIRED:
-        # NaN is how some writers say null. isnan() is of no use: DuckDB takes it from Parquet's statistics, which lack NaN.
-        number = f"try_cast({name} as bigint)"
-        if name not in IDS:
-            return number
-        is_whole = f"{name} = trunc({name}) and abs({name}) <= {EXACT[found]}"
-        text = "null" if name == "id" else f"nullif(cast({name} as varchar), 'nan')"  # rejected, or counted as odd
-        return f"case when {is_whole} then cast({number} as varchar) else {text} end"
-    if name in REQUIRED:
-        return f"cast({name} as {type_})"
-    if type_ == "timestamp" and found not in {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}:
-        if found in EXACT or found.endswith(("INT", "INTEGER")):
-            seconds = f"cast({name} as double)"  # Unix time; more digits count something else
-            return f"case when abs({seconds}) < 1e11 then make_timestamp(try_cast({seconds} * 1e6 as bigint)) end"
-        # A plain cast of a text would pass over its offset from UTC.
-        return f"try_cast(try_cast({name} as timestamptz) as timestamp)"
-    return f"try_cast({name} as {type_})"
+    if type_ == "timestamp":
+        return time(name, found)
+    if name in REQUIRED and found in EXACT:
+        return whole_number(name, found)
+    return f"{'cast' if name in REQUIRED else 'try_cast'}({name} as {type_})"
+
+
+def time(name, found):
+    if found in {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}:
+        return f"try_cast({name} as timestamp)"
+    if found in EXACT or found.endswith(("INT", "INTEGER")):
+        seconds = f"cast({name} as double)"  # Unix time; more digits count something else
+        return f"case when abs({seconds}) < 1e11 then make_timestamp(try_cast({seconds} * 1e6 as bigint)) end"
+    # A plain cast of a text would pass over its offset from UTC.
+    return f"try_cast(try_cast({name} as timestamptz) as timestamp)"
+
+
+def whole_number(name, found):
+    # NaN, by which some writers say null, becomes null. isnan() is of no use: DuckDB answers it from Parquet's
+    # statistics, which lack NaN.
+    number = f"try_cast({name} as bigint)"
+    if name not in IDS:
+        return number
+    is_whole = f"{name} = trunc({name}) and abs({name}) <= {EXACT[found]}"
+    text = "null" if name == "id" else f"nullif(cast({name} as varchar), 'nan')"  # rejected, or counted as odd
+    return f"case when {is_whole} then cast({number} as varchar) else {text} end"
 
 
 def select_list(expressions):

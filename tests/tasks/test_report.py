@@ -1,0 +1,89 @@
+"""What the task `report` counts and warns of, and what it writes for the page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from runs import TaskInstance
+from warehouse import Warehouse, streams
+
+from include.extract.raw import RawFolder
+from include.tasks.report import report
+
+SNAPSHOT = {"load_id": "1748736000.25", "rows": 7, "warnings": ["The snapshot is small."]}
+
+
+@pytest.fixture
+def warehouse(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """Imported are two snapshots with one rejected row each."""
+    made = Warehouse(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("dbt"))
+    monkeypatch.setenv("DATA_DIR", str(made.data_dir))
+    for hour in (10, 11):
+        made.add_file(f"2025-06-01T{hour}:00:00", streams(hour))
+    made.build("--exclude-resource-type", "test")
+    return made
+
+
+def written(warehouse: Warehouse) -> Any:
+    return json.loads((warehouse.data_dir / "report.json").read_bytes())
+
+
+def add_to_ledger(warehouse: Warehouse, **values: object) -> None:
+    changes = ", ".join(f"{name} = {value}" for name, value in values.items())
+    newest = "(select max(file_name) from stg.raw_files)"
+    warehouse.query(f"update stg.raw_files set {changes} where file_name = {newest}", read_only=False)
+
+
+def test_the_report_warns_of_what_a_person_should_see(warehouse: Warehouse) -> None:
+    result = report()
+    assert (result["files"], result["rejected"], result["warnings"]) == (2, 2, [])
+
+    rows = sum(rows for (rows,) in warehouse.query("select nb_rows from stg.raw_files"))
+    add_to_ledger(warehouse, nb_left_out=2, nb_odd_game_ids=3)
+    rejected, odd = report()["warnings"]
+    assert rejected.startswith(f"3 of {rows} rows imported in the last 24 hours were rejected: no stream id")
+    assert odd.startswith(f"3 of {rows} rows imported in the last 24 hours have a game_id that is neither empty nor")
+    # What was imported before is another day's report.
+    add_to_ledger(warehouse, log_import_date="log_import_date - interval 25 hours")
+    assert report()["warnings"] == []
+
+    add_to_ledger(warehouse, file_name_datetime="timestamp '2999-01-01'")
+    (ahead,) = report()["warnings"]
+    assert ahead.startswith("1 imported raw file(s) are dated in the future (1748")
+    add_to_ledger(warehouse, log_import_date="null", error="'it is torn'")
+    (quarantined,) = report()["warnings"]
+    assert quarantined.endswith(".parquet is quarantined: it is torn. It is tried again in each run.")
+
+
+def test_a_raw_file_without_a_commit_is_told_unless_it_is_under_way(warehouse: Warehouse) -> None:
+    raw = RawFolder(warehouse.data_dir)
+    (raw.files / ".1748736000.a.parquet.x1Y2").touch()  # rsync's
+    warehouse.commit("1748736001")  # an empty snapshot's
+    with raw.loading("1748736000"):
+        (raw.files / "1748736000.a.parquet").touch()
+        assert (report()["warnings"], report()["empty_commits"]) == ([], 1)
+    (warning,) = report()["warnings"]
+    assert warning.startswith("1 file(s) among the raw files are ignored: without a commit in _dlt_loads, or not named")
+    assert "(1748736000.a.parquet). Copy the commits as well" in warning
+    warehouse.commit("1748736000")
+    assert report()["warnings"] == []
+
+
+def test_the_page_gets_the_warnings_and_the_last_snapshot(warehouse: Warehouse) -> None:
+    path = warehouse.data_dir / "report.json"
+    report(TaskInstance())
+    assert written(warehouse)["snapshot"] is None
+    report(TaskInstance({("extract", "return_value"): SNAPSHOT}))
+    (RawFolder(warehouse.data_dir).files / "caf\udce9").touch()
+    report(TaskInstance())  # of a run without a snapshot
+    (warning,) = written(warehouse)["warnings"]
+    assert "(caf\\xe9)" in warning
+    last = {"taken_at": "2025-06-01T00:00:00+00:00", "rows": 7, "warnings": SNAPSHOT["warnings"]}
+    assert written(warehouse)["snapshot"] == last
+    assert written(warehouse).keys() == {"written_at", "snapshot", "warnings"}
+    path.write_text(path.read_text()[:20])
+    report()
+    assert written(warehouse)["snapshot"] is None
+    assert [path.name for path in warehouse.data_dir.iterdir() if path.name.endswith(".new")] == []
