@@ -132,16 +132,19 @@ def check_file(session, name, path):
         # The hash makes DuckDB decode and cast each value, where a count would read the footer alone.
         expressions = values(columns)
         optional = sorted(names & {name for name, type_ in RAW_COLUMNS.items() if type_ != "varchar"} - REQUIRED)
-        nb_rows, _, seconds, rejected, *nb_lost = session.execute(
+        rejected = f"why_rejected({expressions['id']}, {expressions['user_id']}, {expressions['viewer_count']})"
+        nb_rows, _, seconds, nb_rejected, *nb_lost = session.execute(
             f"select count(*), bit_xor(hash({', '.join(expressions.values())})), "
-            f"epoch(max({expressions['fetched_at']}) - min({expressions['fetched_at']})), "
-            f"histogram(why_rejected({expressions['id']}, {expressions['user_id']}, {expressions['viewer_count']})), "
+            f"epoch(max({expressions['fetched_at']}) - min({expressions['fetched_at']})), count({rejected}), "
             f"{', '.join(f'count({column}) - count({expressions[column]})' for column in optional)} from {PARQUET}",
             {"paths": [path]},
         ).fetchall()[0]
-        nb_rejected = sum((rejected or {}).values())
         if nb_rows >= MIN_ROWS and nb_rejected > nb_rows / 2:
-            reasons = ", ".join(f"no usable {column} in {n:,}" for column, n in rejected.items())
+            found = session.execute(
+                f"select {rejected}, count(*) from {PARQUET} where {rejected} is not null group by all order by all",
+                {"paths": [path]},
+            ).fetchall()
+            reasons = ", ".join(f"no usable {column} in {n:,}" for column, n in found)
             raise ValueError(f"{nb_rejected:,} of {nb_rows:,} rows are rejected ({reasons})")
     except (duckdb.Error, ValueError) as error:
         if out_of_reach := quoted_in(str(error)):
