@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from runs import TaskInstance
 from warehouse import Warehouse, streams
 
 from include.extract.raw import RawFolder
-from include.tasks.report import report
+from include.raw_storage import hand_over
+from include.settings import load
+from include.tasks.report import report, unrecognised
 
 SNAPSHOT = {"load_id": "1748736000.25", "rows": 7, "warnings": ["The snapshot is small."]}
 
@@ -69,6 +73,25 @@ def test_a_raw_file_without_a_commit_is_told_unless_it_is_under_way(warehouse: W
     assert "(1748736000.a.parquet). Copy the commits as well" in warning
     warehouse.commit("1748736000")
     assert report()["warnings"] == []
+
+
+def test_raw_files_in_an_object_store_are_looked_at_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAW_URL", "s3://report-test/raw")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(
+        "include.tasks.report.hand_over_raw",
+        lambda: hand_over("s3://report-test/raw", LocalFileSystem(), str(tmp_path / "store")),
+    )
+    assert unrecognised(load()) == ([], 0)
+    store = Warehouse(tmp_path / "store", tmp_path)
+    store.add_file("2025-06-01T10:00:00", [])
+    store.commit("1748736001")
+    lost = store.add_file("2025-06-01T11:00:00", [], commit=False)
+    under_way = store.add_file("2025-06-01T12:00:00", [], commit=False)
+    marks = tmp_path / "data" / ".loading"
+    marks.mkdir(parents=True)
+    (marks / f"loading.{under_way.name.partition('.')[0]}").touch()
+    assert unrecognised(load()) == ([lost.name], 1)
 
 
 def test_the_page_gets_the_warnings_and_the_last_snapshot(warehouse: Warehouse) -> None:
