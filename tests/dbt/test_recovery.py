@@ -104,8 +104,7 @@ def test_the_tables_of_the_first_pipeline_are_kept_under_another_name(warehouse:
         assert warehouse.query(f"select * from {kept}") == [("old.parquet", 1)]
     assert warehouse.published() == warehouse.oracle()
     assert warehouse.query("select count(*) from stg.stg_streams where file_name = 'old.parquet'") == [(0,)]
-    # Another run has nothing to say, and a table of that name is in nobody's way: somebody took the first pipeline up
-    # again in the meantime.
+    # Another run has nothing to say. A kept table is in nobody's way when the first pipeline was used in between.
     assert "first pipeline" not in warehouse.build()
     for table in ("stg.raw_files", "stg.stg_streams", "int.int_streams"):
         warehouse.query(f"drop table {table}", read_only=False)

@@ -63,13 +63,13 @@ def test_the_guide_leads_back_to_the_first_pipeline(tmp_path: Path, has_failed: 
     subprocess.run(
         ["bash", "-euc", documented("Go back to the first pipeline")], cwd=tmp_path, env=environment, check=True
     )
-    assert sorted(path.name for path in warehouse.data_dir.iterdir()) == ["set-back", RAW_DATASET]
+    assert sorted(path.name for path in warehouse.data_dir.iterdir()) == ["moved-away", RAW_DATASET]
     first_pipeline(warehouse, home, 3)
     first_pipeline(warehouse, home, 4)
     # And to this one again.
     this_pipeline(warehouse)
     assert len(list((warehouse.raw / "twitch_streams").iterdir())) == 5
-    shutil.rmtree(warehouse.data_dir / "set-back")
+    shutil.rmtree(warehouse.data_dir / "moved-away")
     warehouse.build()
     assert warehouse.published() == warehouse.oracle()
     assert warehouse.query("select count(*), count(error) from stg.raw_files") == [(5, 0)]
