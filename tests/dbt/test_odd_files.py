@@ -96,6 +96,10 @@ def test_a_category_that_is_no_number_is_counted(warehouse: Warehouse) -> None:
     warehouse.build()
     assert warehouse.query("select nb_left_out, nb_odd_game_ids from stg.raw_files") == [(0, 2)] * 2
     assert warehouse.query("select distinct game_id from int.int_streams order by all") == [(5,), (None,)]
+    # A database in which it was not counted.
+    warehouse.query("alter table stg.raw_files drop column nb_odd_game_ids", read_only=False)
+    warehouse.build("--exclude-resource-type", "test")
+    assert warehouse.query("select nb_odd_game_ids from stg.raw_files") == [(None,)] * 2
 
 
 EPOCH = int(ON_AIR.timestamp())
