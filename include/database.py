@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,22 @@ logger = logging.getLogger(__name__)
 LOCK_TIMEOUT_SECONDS = 600.0
 
 
-class DatabaseBusyError(RuntimeError):
+# What DuckDB raises for a file that is damaged, not its own, or of a newer version: the first one without a class.
+UNREADABLE = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
+
+LOCKED = "Could not set lock"
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot be opened; the message says why and what to do."""
+
+
+class DatabaseBusyError(DatabaseError):
     """Another process keeps the database open; the message names it."""
+
+
+class DatabaseUnreadableError(DatabaseError):
+    """The file is no database that DuckDB can read."""
 
 
 def connect(
@@ -41,6 +57,7 @@ def connect(
 
     Raises:
         DatabaseBusyError: still locked after `timeout`; names the process as DuckDB does.
+        DatabaseUnreadableError: the file is damaged, of a newer DuckDB, or another program's.
         duckdb.Error: the file cannot be opened for another reason.
     """
     deadline = time.monotonic() + timeout
@@ -48,8 +65,14 @@ def connect(
     while True:
         try:
             return duckdb.connect(str(path), read_only=read_only, config=config or {})
-        except duckdb.IOException as error:
-            if "Could not set lock" not in str(error):
+        except duckdb.Error as error:
+            if is_unreadable(path, error):
+                raise DatabaseUnreadableError(
+                    f"{path} is no database that this DuckDB can read: it is damaged, of a newer version, or another "
+                    f"program's. Move it and {path.name}.wal away: the next dbt run makes it again from raw, and days "
+                    f"without raw files keep their facts in the Parquet. DuckDB says: {str(error).splitlines()[0]}"
+                ) from None
+            if LOCKED not in str(error):
                 raise
             if time.monotonic() > deadline:
                 raise DatabaseBusyError(
@@ -62,22 +85,23 @@ def connect(
         time.sleep(1)
 
 
+def is_unreadable(path: Path, error: duckdb.Error) -> bool:
+    """Whether an error is about what the file holds, and not about the way to it (rights, locks, a full disk)."""
+    if not path.is_file() or not (isinstance(error, UNREADABLE) or type(error) is duckdb.Error):
+        return False
+    return not any(os.strerror(number) in str(error) for number in errno.errorcode) and LOCKED not in str(error)
+
+
 def memory_limit(wanted: str) -> str:
     """The limit to give DuckDB: the one that is wanted, but no more than half of what machine and container have.
 
     Args:
         wanted: a size in DuckDB's words, such as "600MB".
-
-    Raises:
-        ValueError: no such size.
     """
     with duckdb.connect() as connection:
         sizes = {}
         for limit in (wanted, "50%"):  # of what DuckDB finds, which knows what a container may take
-            try:
-                connection.execute(f"set memory_limit = '{limit.replace(chr(39), '')}'")
-            except duckdb.Error:
-                raise ValueError(f"{limit} is no size of memory: write it like 600MB or 2GB.") from None
+            connection.execute(f"set memory_limit = '{limit}'")
             query = "select parse_formatted_bytes(current_setting('memory_limit'))"
             sizes[limit] = connection.execute(query).fetchall()[0][0]
         return min(sizes, key=lambda limit: sizes[limit])

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 
+# A folder's fsync on file systems that have none, such as CIFS.
+NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+
+
 def sync(path: Path) -> None:
-    """Forces a file's or a folder's content to the disk."""
+    """Forces a file's or a folder's content to the disk; a folder's only where its file system can do that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -60,6 +61,7 @@ class Settings:
     setup makes, and where a simulated Twitch may be, which stands in for the real one while there are no credentials.
     `reporting_url` is where the reporting Parquet is published to: `abfs://`, `gs://` or `s3://`, or an absolute path.
     `raw_url` is where raw files are if not in `data_dir`: `abfs://`, `gs://` or `s3://`.
+    `duckdb_memory_limit` is the memory of DuckDB's buffers in a dbt run, in DuckDB's words.
     """
 
     data_dir: Path
@@ -76,6 +78,7 @@ class Settings:
     simulator_url: str | None
     reporting_url: str | None
     raw_url: str | None
+    duckdb_memory_limit: str
 
     def twitch_api(self) -> TwitchApi:
         """The API with its credentials.
@@ -104,24 +107,21 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         The settings; `data_dir` is absolute, a relative `DATA_DIR` is taken from the project's folder.
 
     Raises:
-        SettingsError: `PORT` is no port, a ping URL no URL, `START_DATE` no day, `REPORTING_URL` or `RAW_URL` no
-            place, or dbt could not open `DATA_DIR`.
+        SettingsError: `PORT` is no port, a ping URL or an address of Twitch no URL, `START_DATE` no day,
+            `REPORTING_URL` or `RAW_URL` no place, `DUCKDB_MEMORY_LIMIT` no size, or dbt could not open `DATA_DIR`.
     """
     if environ is None:
         environ = _environ()
 
     def value(name: str) -> str | None:
-        return (environ.get(name) or "").strip() or None
+        return _value(environ, name)
 
-    data_dir = (ROOT / (value("DATA_DIR") or "data")).resolve()
-    if not set("#?*[=").isdisjoint(str(data_dir)):
-        raise SettingsError(
-            f"DATA_DIR={data_dir} holds one of # ? * [ = which dbt, DuckDB or readers of the facts take for a URL, a "
-            "pattern or a partition: rename it."
-        )
+    folder = data_dir(environ)
+    for name in ("TWITCH_API_URL", "TWITCH_AUTH_URL"):
+        if _path_of(value(name) or "https://host") is None:
+            raise SettingsError(f"{name} is no URL: it must look like https://host/path, or be empty.")
     for name in ("HEALTHCHECK_URL", "HEALTHCHECK_RELOAD_URL"):
-        parts = urlsplit(value(name) or "https://host/path")
-        if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path.strip("/"):
+        if not _path_of(value(name) or "https://host/path"):
             # The value stays out of the message: its path is a secret.
             raise SettingsError(f"{name} is no ping URL: it must look like https://hc-ping.com/<uuid>.")
     try:
@@ -133,7 +133,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(f"PORT={port} is not a port: write a number from 1 to 65535.")
     reporting_url, raw_url = value("REPORTING_URL"), value("RAW_URL")
     return Settings(
-        data_dir=data_dir,
+        data_dir=folder,
         client_id=value("CLIENT_ID"),
         client_secret=value("CLIENT_SECRET"),
         api_url=(value("TWITCH_API_URL") or TWITCH_API_URL).rstrip("/"),
@@ -146,8 +146,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         admin_password=value("ADMIN_PASSWORD"),
         simulator_url=value("SIMULATOR_URL"),
         reporting_url=reporting_url
-        and (checked_folder(reporting_url, data_dir) or checked_object_store("REPORTING_URL", reporting_url)),
+        and (checked_folder(reporting_url, folder) or checked_object_store("REPORTING_URL", reporting_url)),
         raw_url=raw_url and checked_object_store("RAW_URL", raw_url),
+        duckdb_memory_limit=duckdb_memory_limit(environ),
     )
 
 
@@ -200,27 +201,63 @@ def missing_cloud(url: str) -> str:
     )
 
 
-def duckdb_memory_limit(environ: Mapping[str, str] | None = None) -> str:
-    """How much memory DuckDB may take for its buffers in a dbt run, in DuckDB's words; the process itself comes on top.
+# What dbt by hand needs is read apart from `load`: it should not mind variables that it has no use for.
 
-    Apart from `load`, since dbt by hand should not mind variables that it has no use for.
+
+def data_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """`Settings.data_dir`.
+
+    Raises:
+        SettingsError: dbt, DuckDB or readers would misread the path.
     """
-    return ((_environ() if environ is None else environ).get("DUCKDB_MEMORY_LIMIT") or "").strip() or "450MB"
+    path = (ROOT / (_value(environ, "DATA_DIR") or "data")).resolve()
+    if not set("#?*[=").isdisjoint(str(path)):
+        raise SettingsError(
+            f"DATA_DIR={path} holds one of # ? * [ = which dbt, DuckDB or readers of the facts take for a URL, a "
+            "pattern or a partition: rename it."
+        )
+    return path
+
+
+def duckdb_memory_limit(environ: Mapping[str, str] | None = None) -> str:
+    """`Settings.duckdb_memory_limit`; the process itself needs more than that.
+
+    Raises:
+        SettingsError: `DUCKDB_MEMORY_LIMIT` is no size.
+    """
+    limit = _value(environ, "DUCKDB_MEMORY_LIMIT") or "450MB"
+    if not re.fullmatch(r"\d{1,5}(\.\d+)? *[KMGT]i?B|(100|\d\d?(\.\d+)?) *%", limit, re.IGNORECASE):
+        raise SettingsError(f"DUCKDB_MEMORY_LIMIT={limit} is no size of memory: write it like 600MB or 2GB.")
+    return limit
 
 
 def raw_url(environ: Mapping[str, str] | None = None) -> str | None:
-    """`Settings.raw_url`; apart from `load` for the same reason.
+    """`Settings.raw_url`.
 
     Raises:
         SettingsError: `RAW_URL` is no place.
     """
-    url = ((_environ() if environ is None else environ).get("RAW_URL") or "").strip()
+    url = _value(environ, "RAW_URL")
     return checked_object_store("RAW_URL", url) if url else None
 
 
 def airflow_database() -> str | None:
     """The URL of Airflow's own database, without its password, for the one task that cleans it up."""
     return os.environ.get("AIRFLOW_DATABASE_URL")
+
+
+def _value(environ: Mapping[str, str] | None, name: str) -> str | None:
+    """A variable of the process environment and `.env`, or of what stands in for them; None if unset or blank."""
+    return ((_environ() if environ is None else environ).get(name) or "").strip() or None
+
+
+def _path_of(url: str) -> str | None:
+    """The path of an http(s) URL, without slashes around it; None if it is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.path.strip("/") if parts.scheme in {"http", "https"} and parts.hostname else None
 
 
 def _environ() -> Mapping[str, str]:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -19,34 +20,35 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.exceptions import DbtRuntimeError
 
-from include.database import DatabaseBusyError, connect, memory_limit
+from include.database import DatabaseError, connect, memory_limit
 from include.dbt.raw_reader import RawReader
 from include.files import sync
-from include.settings import RAW_DATASET, SettingsError, duckdb_memory_limit, raw_url
+from include.partitions import FILE, partition_files, strangers, take_over
+from include.settings import RAW_DATASET, SettingsError, data_dir, duckdb_memory_limit, raw_url
 
 logger = AdapterLogger("DuckDB")
 
 
 class Plugin(BasePlugin):
-    """Checks the data folder, waits for the lock, sets the connection up."""
+    """Finds the data folder, checks it, waits for the lock, sets the connection up."""
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
         """Called before each connect: says in words what would keep DuckDB from opening the file."""
-        database = Path(creds.path).resolve()
-        check_data_dir(database.parent)
         try:
+            self.data_dir = data_dir()
             config["memory_limit"] = memory_limit(duckdb_memory_limit())
-        except ValueError as error:
-            raise DbtRuntimeError(f"DUCKDB_MEMORY_LIMIT: {error}") from None
-        try:
             url = raw_url()
         except SettingsError as error:
             raise DbtRuntimeError(str(error)) from None
+        check_data_dir(self.data_dir)
         self.raw_reader = RawReader(url) if url else None
+        # profiles.yml has the name alone, which dbt would take from whatever folder it was started in.
+        database = self.data_dir / creds.path
+        creds.path = str(database)
         try:
             # Kept open until dbt has opened it, too, so that no other process gets in between.
             self.first = connect(database, config=config, tell=logger.warning)
-        except DatabaseBusyError as error:
+        except (DatabaseError, duckdb.Error) as error:
             raise DbtRuntimeError(str(error)) from None
         # What a killed run had moved out of memory; the lock is ours now, so nobody else uses it.
         remove_folder(f"{database}.tmp")
@@ -58,10 +60,15 @@ class Plugin(BasePlugin):
             conn.register_filesystem(self.raw_reader)
         functions: list[tuple[Callable[..., object], int, str]] = [
             (empty_folder, 1, "VARCHAR"),
+            (partition_days, 1, "VARCHAR[]"),
+            (real_path, 1, "VARCHAR"),
+            (remove_folder, 1, "VARCHAR"),
+            (remove_partition, 1, "VARCHAR"),
             (replace_file, 2, "VARCHAR"),
             (replace_partition, 2, "VARCHAR"),
-            (remove_partition, 2, "VARCHAR"),
-            (remove_folder, 1, "VARCHAR"),
+            (strangers, 1, "VARCHAR[]"),
+            (take_over, 2, "VARCHAR[]"),
+            (workplace, 1, "VARCHAR"),
             (self.raw_reader.changed_at if self.raw_reader else changed_at, 1, "TIMESTAMP"),
             (self.raw_reader.list_files if self.raw_reader else list_files, 1, "VARCHAR[]"),
         ]
@@ -70,10 +77,10 @@ class Plugin(BasePlugin):
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Tells SQL where the data is; absolute, since views must work from any folder."""
-        database = Path(self.creds.path).resolve() if self.creds else Path()
         # A developer's target reads the same raw files and publishes beside, not over, what others read.
-        reporting = database.parent if database.stem == "prod" else database.parent / database.stem
-        raw_dir = self.raw_reader.url if self.raw_reader else database.parent / RAW_DATASET
+        target = Path(self.creds.path).stem if self.creds else "prod"
+        reporting = self.data_dir if target == "prod" else self.data_dir / target
+        raw_dir = self.raw_reader.url if self.raw_reader else self.data_dir / RAW_DATASET
         for name, value in (("raw_dir", raw_dir), ("reporting_dir", reporting)):
             cursor.execute(f"set variable {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
         # Its bar would go to stdout, into the middle of the log.
@@ -81,12 +88,7 @@ class Plugin(BasePlugin):
 
 
 def check_data_dir(folder: Path) -> None:
-    """Raises DbtRuntimeError if the data folder is missing, cannot be written, or has a name that readers misread."""
-    if not set("*?[=").isdisjoint(str(folder)):
-        raise DbtRuntimeError(
-            f"The data folder {folder} holds one of * ? [ = which DuckDB, or a reader of the facts, takes for a "
-            "pattern or a partition. Rename it."
-        )
+    """Raises DbtRuntimeError if the data folder is missing or cannot be written."""
     if not folder.is_dir():
         raise DbtRuntimeError(f"The data folder {folder} does not exist. Create it, or set DATA_DIR to the right one.")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -104,57 +106,64 @@ def replace_file(source: str, target: str) -> str:
     """Moves the finished file `source` into the place of `target`, on the same filesystem, in one step; returns it.
 
     It reaches the disk before the rename, so that a power cut cannot leave an empty file under the final name.
+
+    Raises:
+        OSError: among others, the target's folder is linked to another file system than its data set.
     """
     sync(Path(source))
-    Path(source).replace(target)
+    try:
+        Path(source).replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        folder = Path(target).parent
+        raise OSError(
+            f"{folder} is on another file system than its data set: move it back, or link the whole data set"
+        ) from None
     sync(Path(target).parent)
     return target
 
 
 def replace_partition(source: str, partition: str) -> str:
-    """Moves the finished file `source` into the folder `partition`, as all that it holds.
+    """Moves the finished file `source` into the folder `partition`, as its one file; returns the final path.
 
-    A reader sees the partition as it was or as it is: one rename replaces a single file; a folder with other
-    files in it (a partition that another tool wrote) is exchanged as a whole. All reaches the disk before the
-    rename, so that a power cut cannot leave an empty file under the final name.
-
-    Args:
-        source: a file on the same filesystem, its name being the final one.
-        partition: the partition's folder, which may not exist yet.
-
-    Returns:
-        The file's final path.
+    A reader sees the partition as it was or as it is. The folder may not exist yet.
     """
-    file, folder = Path(source), Path(partition)
-    target = folder / file.name
-    strangers = [entry for entry in folder.iterdir() if entry != target] if folder.is_dir() else []
-    if folder.is_dir() and not strangers:
-        return replace_file(source, str(target))
-
-    sync(file)
-    new = file.parent / folder.name
-    new.mkdir()
-    file.replace(new / file.name)
-    sync(new)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.is_dir():
-        exchange(new, folder)
-        shutil.rmtree(new)
-    else:
-        new.rename(folder)
-    sync(folder.parent)
-    return str(target)
-
-
-def remove_partition(partition: str, workplace: str) -> str:
-    """Takes the folder `partition` out of every reader's sight in one step, into `workplace`, and removes it there."""
     folder = Path(partition)
-    if folder.is_dir():
-        doomed = Path(workplace) / f"{folder.name}.removed"
-        folder.rename(doomed)
+    is_new = not folder.is_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    target = replace_file(source, str(folder / FILE))
+    if is_new:
         sync(folder.parent)
-        shutil.rmtree(doomed)
+    return target
+
+
+def remove_partition(partition: str) -> str:
+    """Removes the partition's file, and its folder if nothing else is in it; returns it."""
+    folder = Path(partition)
+    with contextlib.suppress(FileNotFoundError):
+        (folder / FILE).unlink()
+        sync(folder)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        sync(folder.parent)
     return partition
+
+
+def partition_days(data_set: str) -> list[str]:
+    """The days of a data set's partitions, ISO."""
+    return [str(day) for day in partition_files(Path(data_set))]
+
+
+def real_path(path: str) -> str:
+    """The path without links in it: what is renamed to it must lie on the same file system."""
+    return os.path.realpath(path)
+
+
+def workplace(data_set: str) -> str:
+    """A folder on the data set's own file system, which may be a linked or mounted one, and outside readers' patterns."""
+    place = Path(real_path(data_set))
+    return str(place / ".tmp" if place.is_mount() else place.with_name(f"{place.name}.tmp"))
 
 
 def remove_folder(path: str) -> str:
@@ -186,15 +195,3 @@ def list_files(folder: str) -> list[str]:
         # A link is followed; of all others, the folder itself knows what they are.
         files = [e.name for e in entries if (Path(e.path).is_file() if e.is_symlink() else e.is_file())]
     return [f"{folder}/{os.fsencode(name).decode(errors='backslashreplace')}" for name in files]
-
-
-def exchange(a: Path, b: Path) -> None:
-    """Swaps two folders in one step where the system can (Linux), else in two renames."""
-    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-    at_cwd, flag_exchange = -100, 2
-    if renameat2 and renameat2(at_cwd, os.fsencode(a), at_cwd, os.fsencode(b), flag_exchange) == 0:
-        return
-    aside = a.with_name(f"{a.name}.old")
-    b.rename(aside)
-    a.rename(b)
-    aside.rename(a)

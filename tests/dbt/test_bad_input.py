@@ -46,20 +46,14 @@ def test_a_data_folder_that_readers_would_misread_is_refused(tmp_path: Path) -> 
     warehouse.data_dir.mkdir()
     done = warehouse.dbt("build")
     assert done.returncode == 2
-    assert "user_id=5 holds one of" in done.stdout and "Rename it." in done.stdout
+    assert "user_id=5 holds one of" in done.stdout and "rename it." in done.stdout
 
 
 def test_a_wrong_memory_limit_is_named(warehouse: Warehouse) -> None:
     done = warehouse.dbt("build", DUCKDB_MEMORY_LIMIT="lots")
     assert done.returncode == 2
-    assert "DUCKDB_MEMORY_LIMIT: lots is no size of memory: write it like 600MB or 2GB." in done.stdout
+    assert "DUCKDB_MEMORY_LIMIT=lots is no size of memory: write it like 600MB or 2GB." in done.stdout
     assert not (warehouse.data_dir / "prod.duckdb").exists()
-
-
-def test_a_relative_data_dir_is_taken_from_where_dbt_was_started(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build(DATA_DIR=warehouse.data_dir.name, cwd=warehouse.data_dir.parent)
-    assert warehouse.query("select count(*) from stg.raw_files") == [(1,)]
 
 
 def test_an_open_shell_delays_a_run_and_does_not_fail_it(warehouse: Warehouse) -> None:

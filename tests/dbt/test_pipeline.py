@@ -148,24 +148,6 @@ def test_files_of_the_first_pipeline_are_read(warehouse: Warehouse) -> None:
     assert warehouse.query("select count(*) from stg.stg_streams where api_page_number is null")[0][0] > 0
 
 
-def test_partitions_of_the_first_pipeline_are_taken_over(warehouse: Warehouse) -> None:
-    """It wrote several files a day, without the newer columns: replaced whole where raw still has the day."""
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    row = {"user_id": 7, "game_id": None, "nb_files": 1, "file_names": ["a"], "avg_viewer_count": 2.0}
-    for folder in ("file_name_date=2025-01-01", "file_name_date=2024-06-01"):
-        partition = warehouse.facts / folder
-        partition.mkdir(parents=True)
-        for name in ("data_0.parquet", "data_1.parquet"):
-            pq.write_table(pa.Table.from_pylist([row]), partition / name)
-    warehouse.build()
-    assert [file.name for file in (warehouse.facts / "file_name_date=2025-01-01").iterdir()] == ["data.parquet"]
-    # Raw holds nothing of that day any more, so its facts stay, and the view reads them, too.
-    old_day = "select avg_viewer_count, sum_viewer_count from dwh.fact_streams where file_name_date = '2024-06-01'"
-    assert warehouse.query(old_day) == [(2.0, None), (2.0, None)]
-    shutil.rmtree(warehouse.facts / "file_name_date=2024-06-01")
-    assert warehouse.published() == warehouse.oracle()
-
-
 def test_a_partition_that_is_gone_is_written_again(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.add_file("2025-01-02T10:00:00", streams(2))

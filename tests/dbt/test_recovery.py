@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import duckdb
 import pyarrow.parquet as pq
 import pytest
@@ -59,16 +61,22 @@ def test_the_last_copy_of_a_day_is_left_alone(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.build()
     partition = warehouse.facts / "file_name_date=2025-01-01"
+    shutil.copy(partition / "data.parquet", partition / "copy.parquet")
     (partition / "data.parquet").rename(partition / "renamed.parquet")
     with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
         database.execute("delete from int.int_streams")
-    output = warehouse.build("--select", "fact_streams", "--exclude-resource-type", "test")
+    only = ["--select", "fact_streams", "--exclude-resource-type", "test"]
+    output = warehouse.build(*only)
     assert "left alone" in output
-    assert [file.name for file in partition.iterdir()] == ["renamed.parquet"]
+    assert "file_name_date=2025-01-01/copy.parquet, file_name_date=2025-01-01/renamed.parquet" in output
+    assert sorted(file.name for file in partition.iterdir()) == ["copy.parquet", "renamed.parquet"]
+    # It is clear which one it is.
+    (partition / "copy.parquet").unlink()
+    assert "renamed.parquet became data.parquet" in warehouse.build(*only)
+    assert warehouse.published() == warehouse.oracle()
     # What file managers leave is not looked at.
-    (partition / "renamed.parquet").rename(partition / "data.parquet")
     (partition / ".DS_Store").touch()
-    assert "left alone" not in warehouse.build("--select", "fact_streams", "--exclude-resource-type", "test")
+    assert "WARNING" not in warehouse.build(*only)
 
 
 def test_a_full_refresh_of_one_model_reaches_the_facts(warehouse: Warehouse) -> None:
@@ -122,17 +130,6 @@ def test_who_asks_for_a_day_by_the_view_reads_that_day_alone(warehouse: Warehous
     for condition in ("= date '2025-01-02'", "in ('2025-01-02')"):
         asked = f"explain select sum(len(file_names)) from dwh.fact_streams where file_name_date {condition}"
         assert "Scanning Files: 1/3" in str(warehouse.query(asked))
-
-
-def test_reports_of_the_first_pipeline_are_readable_before_any_raw_file_is(warehouse: Warehouse) -> None:
-    """Without the newer columns, and with the partition for null that DuckDB's own COPY writes."""
-    for folder in ("file_name_date=2024-06-01", "file_name_date=__HIVE_DEFAULT_PARTITION__"):
-        (warehouse.facts / folder).mkdir(parents=True)
-        duckdb.sql(f'copy (select 7 as user_id) to "{warehouse.facts / folder / "data_0.parquet"}" (format parquet)')
-    warehouse.build()
-    assert warehouse.query("select file_name_date::varchar, user_id, nb_files from dwh.fact_streams") == [
-        ("2024-06-01", 7, None)
-    ]
 
 
 def test_what_a_killed_run_had_moved_out_of_memory_is_removed(warehouse: Warehouse) -> None:

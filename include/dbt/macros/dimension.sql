@@ -12,19 +12,21 @@
   Config:
     key   column of both models
 
-  State: the table <schema>.<model>__days holds which writing of each day the file knows. It is committed after the file is
-  in its place, so a kill in between only makes the next run merge the same days again, to the same end.
+  State: the table <schema>.<model>__days holds which writing of each day the file knows, and by which SQL of the model.
+  It is committed after the file is in its place, so a kill in between only makes the next run merge the same days again,
+  to the same end. Under another SQL, the whole file is made again.
 #}
 {% materialization dimension, adapter='duckdb', supported_languages=['sql'] %}
   {%- set key = config.require('key') -%}
   {%- set view = this.incorporate(type='view') -%}
   {%- set location = dimension_location() -%}
-  {#- Beside the file, where no reader looks. -#}
-  {%- set workplace = location ~ '.tmp' -%}
+  {#- Beside the file, or where its link leads to. -#}
+  {%- set place = query_value("real_path(" ~ quote_literal(location) ~ ")") -%}
+  {%- set workplace = place ~ '.tmp' -%}
   {%- set days = ref(model.refs[0].name) -%}
   {%- set is_merge = is_merged() -%}
   {%- set changed = changed_days(days, is_merge) -%}
-  {%- do run_query("create table if not exists " ~ merged_days() ~ " (file_name_date varchar, written_at varchar)") -%}
+  {%- do run_query("create table if not exists " ~ merged_days() ~ " (file_name_date varchar, written_at varchar, rule varchar)") -%}
 
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
@@ -55,9 +57,10 @@
         {%- endif %}
       ) to {{ quote_literal(written) }} (format parquet, compression zstd)
     {%- endcall -%}
-    {%- do run_query("select replace_file(" ~ quote_literal(written) ~ ", " ~ quote_literal(location) ~ ")") -%}
+    {%- do run_query("select replace_file(" ~ quote_literal(written) ~ ", " ~ quote_literal(place) ~ ")") -%}
     {%- do run_query("select remove_folder(" ~ quote_literal(workplace) ~ ")") -%}
-    {%- do run_query("create or replace table " ~ merged_days() ~ " as " ~ days_there(days)) -%}
+    {%- do run_query("create or replace table " ~ merged_days() ~ " as select *, " ~ quote_literal(local_md5(model.raw_code))
+      ~ " as rule from (" ~ days_there(days) ~ ")") -%}
     {%- do run_query("drop table " ~ made) -%}
   {%- endif -%}
 
@@ -99,16 +102,18 @@
 
 
 {#
-  Whether there is a file to merge into, of which it is known what it was made from. Who only compiles the model, or looks
-  at it, gets all of it.
+  Whether there is a file to merge into, whose days are known and whose SQL was this one. `dbt compile` and `dbt show` read
+  all of history.
 #}
 {% macro is_merged() %}
   {%- if not execute or should_full_refresh() or flags.WHICH not in ('run', 'build') -%} {{ return(false) }} {%- endif -%}
-  {{ return(
-    query_value("count(*) from glob(" ~ quote_literal(dimension_location()) ~ ")") > 0
-    and is_there(merged_days())
-    and query_value("count(*) from " ~ merged_days()) > 0
-  ) }}
+  {%- if query_value("count(*) from glob(" ~ quote_literal(dimension_location()) ~ ")") == 0 or not is_there(merged_days()) -%}
+    {{ return(false) }}
+  {%- endif -%}
+  {#- For tables that were made without it: then, nothing is known of the SQL. -#}
+  {%- do run_query("alter table " ~ merged_days() ~ " add column if not exists rule varchar") -%}
+  {{ return(query_value("count(*) > 0 and count(*) filter (where rule <> " ~ quote_literal(local_md5(model.raw_code))
+    ~ ") = 0 from " ~ merged_days())) }}
 {% endmacro %}
 
 
@@ -128,11 +133,10 @@
     file_name_date,
     coalesce(cast(written_at as varchar), 'unknown') as written_at
   from (
-    select distinct regexp_extract(file, '/file_name_date=([^/]*)/', 1) as file_name_date
-    from glob(getvariable('reporting_dir') || '/{{ days.identifier }}.parquet/file_name_date=*/*.parquet')
+    select partition_value as file_name_date
+    from {{ partition_days("getvariable('reporting_dir') || '/" ~ days.identifier ~ ".parquet'") }}
   )
-  left join {{ partitions_of(days) }}
-    on file_name_date = partition_value
+  left join {{ partitions_of(days) }} on file_name_date = partition_value
 {%- endmacro %}
 
 

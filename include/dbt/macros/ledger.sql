@@ -317,8 +317,7 @@ having not bool_or(is_pruned)
 with published as (
   select partition_value from {{ partitions_of(this) }}
   union
-  select regexp_extract(file, '/file_name_date=([^/]*)/', 1)
-  from glob(getvariable('reporting_dir') || '/{{ this.identifier }}.parquet/file_name_date=*/*')
+  select partition_value from {{ partition_days("getvariable('reporting_dir') || '/" ~ this.identifier ~ ".parquet'") }}
 ),
 ledger as (
   select file_name_date, bool_and({{ is_forgotten() }}) as is_removed

@@ -7,8 +7,11 @@
   partition, provided that a filter around the model reaches its sources: a CTE that is used twice must be
   `not materialized`.
 
+  A partition is `file_name_date=<day>/data.parquet` (include/partitions.py), for all that reads or writes it. Files of
+  the first pipeline are taken over under that name; strangers in the folder are named in a warning and left alone.
+
   Config:
-    partition_by        column of the model: its value names the folder, and the file does not repeat it
+    partition_by        column of days of the model: its value names the folder, and the file does not repeat it
     partition_versions  name of a macro that gives a query (partition_value, version) over the inputs: which
                         partitions there should be, and a text that changes when the inputs of one do
     partitions_to_remove  optional: name of a macro that gives a query (partition_value) of what is to go
@@ -16,8 +19,9 @@
     location            optional: folder, default <reporting_dir>/<model>.parquet
 
   State: the table <schema>.<model>__partitions holds the version that each partition was written from. It is
-  committed after the rename, so a kill in between only makes the next run write the same partition again. What is on
-  the disk is looked at, too: a partition that is gone, or holds several files, is written anew.
+  committed after the rename, so a kill in between only makes the next run write the same partition again. A partition
+  that has gone from the disk is written again. The table also knows the SQL of each partition: a warning says how many
+  still show an earlier one.
 
   A partition without inputs is left alone: its facts may be all that is left of it. A partition whose inputs yield no
   rows any more is removed. The view of the model's name reads what is there; with nothing there, it is empty and typed.
@@ -27,12 +31,12 @@
 {% materialization partitioned_parquet, adapter='duckdb', supported_languages=['sql'] %}
   {%- set partition_by = config.require('partition_by') -%}
   {%- set order_by = config.get('order_by') -%}
-  {%- set file = 'data.parquet' -%}
   {%- set view = this.incorporate(type='view') -%}
   {%- set state = partitions_of(this) -%}
   {%- set location = config.get('location') or query_value("getvariable('reporting_dir')") ~ '/' ~ this.identifier ~ '.parquet' -%}
-  {#- Beside the dataset and not inside: no reader's pattern may match a file that is half written. -#}
-  {%- set workplace = location ~ '.tmp' -%}
+  {#- No reader's pattern may match a file that is half written. -#}
+  {%- set workplace = query_value("workplace(" ~ quote_literal(location) ~ ")") -%}
+  {%- set rule = rule_of(sql) -%}
 
   {%- if config.get('contract').enforced -%}
     {%- do get_assert_columns_equivalent(sql) -%}
@@ -43,12 +47,16 @@
 
   {%- do run_query(create_partition_state(state)) -%}
   {%- do run_query("select empty_folder(" ~ quote_literal(workplace) ~ ")") -%}
-  {%- set changed = run_query(changed_partitions(state, location, partition_by, file)) -%}
+  {%- set taken_over = "select unnest(take_over(" ~ quote_literal(location) ~ ", " ~ quote_literal(workplace) ~ "))" -%}
+  {%- for row in run_query(taken_over).rows -%}
+    {%- do log(this.identifier ~ ": " ~ row[0], info=True) -%}
+  {%- endfor -%}
+  {%- set changed = run_query(changed_partitions(state, location)) -%}
 
   {%- for row in changed.rows -%}
     {%- set value, version, is_new_version = row[0], row[1], row[2] -%}
     {%- set partition = location ~ '/' ~ partition_by ~ '=' ~ value -%}
-    {%- set written = workplace ~ '/' ~ file -%}
+    {%- set written = workplace ~ '/written' -%}
     {#- Outside a transaction: each partition is done when it is done, whatever becomes of those after it. -#}
     {%- call statement('write_partition', fetch_result=True, auto_begin=False) -%}
       copy (
@@ -66,16 +74,16 @@
       {%- if nb_rows > 0 -%}
         {%- do run_query("select replace_partition(" ~ quote_literal(written) ~ ", " ~ quote_literal(partition) ~ ")") -%}
       {%- else -%}
-        {%- do run_query(remove_partition(partition, workplace)) -%}
+        {%- do run_query("select remove_partition(" ~ quote_literal(partition) ~ ")") -%}
       {%- endif -%}
-      {%- do run_query(record_partition(state, value, version, nb_rows)) -%}
+      {%- do run_query(record_partition(state, value, version, nb_rows, rule)) -%}
       {%- do log(this.identifier ~ ": " ~ partition_by ~ "=" ~ value ~ ", " ~ nb_rows ~ " rows", info=True) -%}
     {%- endif -%}
   {%- endfor -%}
 
   {%- set removals = config.get('partitions_to_remove') -%}
   {%- for row in (run_query(context[removals]()).rows if removals else []) -%}
-    {%- do run_query(remove_partition(location ~ '/' ~ partition_by ~ '=' ~ row[0], workplace)) -%}
+    {%- do run_query("select remove_partition(" ~ quote_literal(location ~ '/' ~ partition_by ~ '=' ~ row[0]) ~ ")") -%}
     {%- do run_query("delete from " ~ state ~ " where partition_value = " ~ quote_literal(row[0])) -%}
     {%- do log(this.identifier ~ ": " ~ partition_by ~ "=" ~ row[0] ~ " removed", info=True) -%}
   {%- endfor -%}
@@ -84,6 +92,8 @@
     {{ partitioned_parquet_view(view, sql, location, partition_by) }}
   {%- endcall -%}
   {%- do run_query("select remove_folder(" ~ quote_literal(workplace) ~ ")") -%}
+  {%- do name_strangers(location) -%}
+  {%- do name_earlier_rules(state, rule) -%}
   {%- do persist_docs(view, model) -%}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}
@@ -106,30 +116,34 @@
     version varchar not null,
     nb_rows bigint not null,
     written_at timestamp not null
-  )
+  );
+  -- apart, for tables that were made without it
+  alter table {{ state }} add column if not exists rule varchar
 {% endmacro %}
 
 
-{% macro record_partition(state, value, version, nb_rows) %}
-  insert or replace into {{ state }}
-  values ({{ quote_literal(value) }}, {{ quote_literal(version) }}, {{ nb_rows }}, now() at time zone 'UTC')
+{% macro record_partition(state, value, version, nb_rows, rule) %}
+  insert or replace into {{ state }} by name
+  select
+    {{ quote_literal(value) }} as partition_value,
+    {{ quote_literal(version) }} as version,
+    {{ nb_rows }} as nb_rows,
+    now() at time zone 'UTC' as written_at,
+    {{ quote_literal(rule) }} as rule
 {% endmacro %}
 
 
-{# (partition_value, version) of what is to be written: inputs changed, or the disk does not hold the one file. #}
-{% macro changed_partitions(state, location, partition_by, file) %}
-  {%- set folder = quote_literal(location ~ '/' ~ partition_by ~ '=') -%}
+{# The days of the partitions that are on the disk, as text. #}
+{% macro partition_days(location) -%}
+  (select unnest(partition_days({{ location }})) as partition_value)
+{%- endmacro %}
+
+
+{# (partition_value, version) of what is to be written: inputs changed, or the disk does not hold the file. #}
+{% macro changed_partitions(state, location) %}
   with wanted as (
     select cast(partition_value as varchar) as partition_value, version
     from ({{ context[config.require('partition_versions')]() }})
-  ),
-  on_disk as (
-    select
-      regexp_extract(file, {{ quote_literal('/' ~ partition_by ~ '=([^/]*)/') }}, 1) as partition_value,
-      count(*) = 1 and bool_and(parse_filename(file) = {{ quote_literal(file) }}) as is_one_file
-    from glob({{ folder }} || '*/*')
-    where not starts_with(parse_filename(file), '.')
-    group by all
   )
   select
     wanted.partition_value,
@@ -137,14 +151,55 @@
     wanted.version is distinct from state.version as is_new_version
   from wanted
   left join {{ state }} as state using (partition_value)
-  left join on_disk using (partition_value)
+  left join {{ partition_days(quote_literal(location)) }} as on_disk using (partition_value)
   where
     {% if should_full_refresh() %} true or {% endif %}
     wanted.version is distinct from state.version
     -- a partition that had no rows has no file
-    or coalesce(on_disk.is_one_file, false) is distinct from (state.nb_rows > 0)
-    or (on_disk.partition_value is not null and state.nb_rows = 0)
+    or (on_disk.partition_value is not null) is distinct from (state.nb_rows > 0)
   order by wanted.partition_value
+{% endmacro %}
+
+
+{# One warning that names what lies in the data set's folder and is no partition: a copy, or another program's file. #}
+{% macro name_strangers(location) %}
+  {%- set names = run_query("select unnest(strangers(" ~ quote_literal(location) ~ "))").columns[0].values() -%}
+  {%- if names -%}
+    {%- do exceptions.warn(
+      location ~ " holds what is no partition: " ~ names[:10] | join(", ")
+      ~ (" and " ~ (names | length - 10) ~ " more" if names | length > 10 else "")
+      ~ ". Only file_name_date=<day>/data.parquet is read and published. Move the rest away: other readers may read it.") -%}
+  {%- endif -%}
+{% endmacro %}
+
+
+{# A text that changes with the SQL of a model, or with that of one above it. #}
+{% macro rule_of(sql) %}
+  {%- set texts = [sql] -%}
+  {%- for id in models_above(model, []) | sort -%} {%- do texts.append(graph.nodes[id].raw_code) -%} {%- endfor -%}
+  {{ return(local_md5(texts | join)) }}
+{% endmacro %}
+
+
+{% macro models_above(node, found) %}
+  {%- for id in node.depends_on.nodes if id.startswith('model.') and id not in found -%}
+    {%- do found.append(id) -%}
+    {%- do models_above(graph.nodes[id], found) -%}
+  {%- endfor -%}
+  {{ return(found) }}
+{% endmacro %}
+
+
+{# One warning where partitions were written by an earlier SQL, with the command that makes them again. #}
+{% macro name_earlier_rules(state, rule) %}
+  {%- set earlier = run_query(
+    "select count(*), min(partition_value), max(partition_value) from " ~ state
+    ~ " where nb_rows > 0 and rule <> " ~ quote_literal(rule)).rows[0] -%}
+  {%- if earlier[0] > 0 -%}
+    {%- do exceptions.warn(
+      this.identifier ~ ": " ~ earlier[0] ~ " days still show the earlier SQL of the model, or of one above it. To make "
+      ~ "them again from raw: make reload START=" ~ earlier[1] ~ " END=" ~ earlier[2]) -%}
+  {%- endif -%}
 {% endmacro %}
 
 
@@ -154,9 +209,10 @@
   and have each query read all partitions, whichever it asks for.
 #}
 {% macro partitioned_parquet_view(view, sql, location, partition_by) %}
-  {%- set pattern = quote_literal(location ~ '/' ~ partition_by ~ '=*/*.parquet') -%}
+  {#- Strict enough to leave strangers alone, but for days such as the 31st of February. -#}
+  {%- set pattern = quote_literal(location ~ '/' ~ partition_by ~ '=[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]/data.parquet') -%}
   {%- set partitions = "read_parquet(" ~ pattern ~ ", union_by_name = true, hive_partitioning = true, hive_types_autocast = false)" -%}
-  {%- set is_any = query_value("count(*) from glob(" ~ pattern ~ ")") > 0 -%}
+  {%- set is_any = query_value("count(*) from " ~ partition_days(quote_literal(location))) > 0 -%}
   {%- set there = get_column_schema_from_query("select * from " ~ partitions) | map(attribute='name') | list if is_any else [] -%}
   create or replace view {{ view }} as
   select
@@ -165,14 +221,8 @@
     {% endfor %}
   {% if is_any -%}
   from {{ partitions }}
-  -- DuckDB's own partitioned COPY writes a partition for null
-  where {{ partition_by }} is not null
+  where try_cast({{ partition_by }} as date) is not null
   {%- else -%}
   where false
   {%- endif %}
 {% endmacro %}
-
-
-{% macro remove_partition(partition, workplace) -%}
-  select remove_partition({{ quote_literal(partition) }}, {{ quote_literal(workplace) }})
-{%- endmacro %}
