@@ -8,7 +8,7 @@
       ~ "prod.duckdb.tmp, and the new Parquet. Free some space, or move raw files of old days to an archive (their facts "
       ~ "stay), and run this again: nothing is half written.") -%}
   {%- endif -%}
-  {%- if 'Corrupt database file' in said -%}
+  {%- if 'Corrupt database file' in said or modules.re.search('Could not read enough bytes from file .*[.]duckdb"', said) -%}
     {%- do exceptions.warn(
       "prod.duckdb is damaged. Move it and prod.duckdb.wal away: the next dbt run makes it again from raw, and days "
       ~ "without raw files keep their facts in the Parquet.") -%}
