@@ -31,8 +31,9 @@ def partition_folders(data_set: Path) -> dict[date, Path]:
         OSError: the data set is no folder, or cannot be listed.
     """
     with suppress(FileNotFoundError), os.scandir(data_set) as entries:
-        found = {day: Path(entry.path) for entry in entries if (day := _day(entry.name)) and entry.is_dir()}
-        return dict(sorted(found.items()))
+        found = {day: Path(entry.path) for entry in entries if (day := _day(entry.name))}
+        # Not by the entry, which fails for a link to itself.
+        return {day: folder for day, folder in sorted(found.items()) if folder.is_dir()}
     return {}
 
 

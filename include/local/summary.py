@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from include.partitions import partition_files
 from include.settings import RAW_DATASET, RAW_TABLE
 
 SNAPSHOT = """
@@ -43,14 +44,14 @@ group by game_id order by viewers desc, game limit 10
 
 def summary(data_dir: Path, raw_url: str | None = None) -> str:
     """The newest snapshot, the facts and the ten most watched games of the newest day, as text for the terminal."""
-    facts = data_dir / "fact_streams.parquet"
+    facts = [str(file) for file in partition_files(data_dir / "fact_streams.parquet").values()]
     newest = None if raw_url else newest_file(data_dir / RAW_DATASET / RAW_TABLE)
-    if not (raw_url or newest) or not any(facts.glob("*/*.parquet")):
+    if not (raw_url or newest) or not facts:
         return f"No streams yet in {data_dir}."
     files = {
         "newest": str(newest),
-        "facts": f"{facts}/*/*.parquet",
-        "hours": f"{data_dir}/agg_platform_hourly.parquet/*/*.parquet",
+        "facts": facts,
+        "hours": [str(file) for file in partition_files(data_dir / "agg_platform_hourly.parquet").values()],
         "games": f"{data_dir}/dim_games.parquet",
     }
     with duckdb.connect() as database:

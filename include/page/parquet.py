@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import duckdb
+
+from include.partitions import partition_files
 
 T = TypeVar("T")
 
@@ -127,16 +129,19 @@ class Reader:
         raise PageError(503, "The files are being replaced just now: try again.")
 
     def files(self, name: str, start: date = date.min, end: date = date.max) -> list[File]:
-        """The Parquet files of a data set, oldest day first; `start` and `end` (both included) leave others alone."""
+        """The Parquet files of a data set, oldest day first, from `start` to `end` (both included).
+
+        Raises:
+            PageError: it cannot be listed (500).
+        """
         path = self.data_dir / f"{name}.parquet"
         if path.is_file():
-            return list(_files([path], None))
-        with contextlib.suppress(FileNotFoundError):
-            days = sorted(
-                (day, folder) for folder in path.iterdir() if (day := _day(folder.name)) and start <= day <= end
-            )
-            return [file for day, folder in days for file in _files(_parquet(folder), day)]
-        return []
+            return list(_files({None: path}))
+        try:
+            return list(_files({day: file for day, file in partition_files(path).items() if start <= day <= end}))
+        except OSError as error:
+            # A link to itself, a pipe, a folder of another owner.
+            raise PageError(500, f"{path.name} is no data set that can be read: {error.strerror}.") from None
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -179,23 +184,8 @@ def _database() -> duckdb.DuckDBPyConnection:
     )
 
 
-def _day(name: str) -> date | None:
-    """The day of a partition's folder; None for any other name."""
-    with contextlib.suppress(ValueError):
-        column, _, day = name.partition("=")
-        return date.fromisoformat(day) if column == "file_name_date" else None
-    return None
-
-
-def _parquet(folder: Path) -> list[Path]:
-    """The folder's Parquet files; none where it is gone. A dot is before the name of what is being written."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(p for p in folder.iterdir() if p.suffix == ".parquet" and not p.name.startswith("."))
-    return []
-
-
-def _files(paths: list[Path], day: date | None) -> Iterator[File]:
-    for path in paths:
+def _files(paths: Mapping[date, Path] | Mapping[None, Path]) -> Iterator[File]:
+    for day, path in paths.items():
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()
             yield File(day, str(path), stat.st_ino, stat.st_mtime_ns)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from include.files import sync
+from include.partitions import partition_files
 from include.publish.errors import FinalPublishError, PublishError, explained
 from include.publish.manifest import NAME, Entry, Manifest
 from include.publish.target import Content, Target, content_of
@@ -26,7 +27,6 @@ from include.settings import DBT_MANIFEST
 
 logger = logging.getLogger(__name__)
 
-PARTITION = "file_name_date="
 # Names the data folder to those who share a place to publish to; the lock of who publishes from it.
 SOURCE = "publisher_id"
 
@@ -321,19 +321,25 @@ def kept_name(path: Path, file: BinaryIO) -> str:
 
 
 def local_files(data_dir: Path, data_sets: Iterable[str]) -> dict[str, Local]:
-    """The files of the data sets by path: dimensions first, so that facts find their names; then day by day."""
+    """The files of the data sets by path: dimensions first, so that facts find their names; then day by day.
+
+    Raises:
+        FinalPublishError: a data set cannot be listed.
+    """
     found = []
     for name in data_sets:
         place = data_dir / f"{name}.parquet"
-        files = [place] if place.is_file() else sorted(place.glob(f"{PARTITION}*/*.parquet"))
-        for file in files:
+        try:
+            files = {"": place} if place.is_file() else {str(day): file for day, file in partition_files(place).items()}
+        except OSError as error:
+            raise FinalPublishError(f"{place} is no data set that can be read: {error.strerror}.") from None
+        for day, file in files.items():
             try:
                 status = file.stat()
             except FileNotFoundError:
                 continue  # removed a moment ago
-            day = None if file == place else file.parent.name.removeprefix(PARTITION)
             path = file.relative_to(data_dir).as_posix()
-            found.append(Local(file, path, name, day, status.st_size, time_of(status)))
+            found.append(Local(file, path, name, day or None, status.st_size, time_of(status)))
     return {local.path: local for local in sorted(found, key=lambda local: (local.file_name_date or "", local.path))}
 
 

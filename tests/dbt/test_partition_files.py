@@ -1,14 +1,35 @@
-"""The file operations behind the materialization, on a real file system."""
+"""The file operations behind the materialization, on a real file system; what is a partition and what is not."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
+from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from marts import assert_marts_equal_the_oracle
+from warehouse import Warehouse, streams
 
-from include.dbt.duckdb_plugin import empty_folder, exchange, remove_folder, replace_partition
+from include.dbt.duckdb_plugin import empty_folder, remove_partition, replace_partition
+from include.partitions import exchange, partition_files, strangers, take_over
+
+ODD = [
+    "file_name_date=2025-01-01/._data.parquet",
+    "file_name_date=2025-01-01/data (1).parquet",
+    "file_name_date=2025-01-01/notes.txt",
+    "file_name_date=2025-01-01 - Copy",
+    "file_name_date=20250101",
+    "file_name_date=2025-02-31",
+    "file_name_date=__HIVE_DEFAULT_PARTITION__",
+    "file_name_date=2025-01-09",
+    "loose.parquet",
+]
+HARMLESS = [".DS_Store", "file_name_date=2025-01-01/.DS_Store", "file_name_date=2025-01-01/.directory"]
 
 
 @pytest.fixture
@@ -18,6 +39,18 @@ def dataset(tmp_path: Path) -> Path:
     return path
 
 
+def litter(data_set: Path) -> None:
+    """Puts all of ODD and HARMLESS beside the partition of 2025-01-01."""
+    whole = data_set / "file_name_date=2025-01-01"
+    for name in ODD + HARMLESS:
+        if "." in name:
+            (data_set / name).write_bytes(b"\0" * 4096)
+        elif name.endswith("09"):
+            (data_set / name).write_text("a file, and no folder")
+        else:
+            shutil.copytree(whole, data_set / name)
+
+
 def write(path: Path, value: int, rows: int = 50_000) -> str:
     duckdb.sql(f"copy (select {value} as v, i from range({rows}) t(i)) to '{path}' (format parquet)")
     return str(path)
@@ -25,30 +58,141 @@ def write(path: Path, value: int, rows: int = 50_000) -> str:
 
 def test_replaces_adds_and_removes(tmp_path: Path, dataset: Path) -> None:
     work = tmp_path / "work"
-    partition = dataset / "day=1"
+    partition = dataset / "file_name_date=2025-01-01"
     for value in (1, 2):
         empty_folder(str(work))
-        replace_partition(write(work / "data.parquet", value), str(partition))
+        replace_partition(write(work / "written", value), str(partition))
         assert duckdb.sql(f"select distinct v from '{partition}/*.parquet'").fetchall() == [(value,)]
         assert [file.name for file in partition.iterdir()] == ["data.parquet"]
-    (partition / "other.parquet").write_bytes((partition / "data.parquet").read_bytes())
-    replace_partition(write(work / "data.parquet", 3), str(partition))
-    assert [file.name for file in partition.iterdir()] == ["data.parquet"]
     assert list(work.iterdir()) == []
-    remove_folder(str(partition))
-    remove_folder(str(partition))
+    (partition / "notes.txt").touch()
+    remove_partition(str(partition))
+    assert [file.name for file in partition.iterdir()] == ["notes.txt"]
+    (partition / "notes.txt").unlink()
+    remove_partition(str(partition))
+    remove_partition(str(partition))
     assert list(dataset.iterdir()) == []
+
+
+def test_a_partition_is_a_day_with_its_file_and_all_else_is_a_stranger(dataset: Path) -> None:
+    replace_partition(write(dataset.parent / "written", 1), str(dataset / "file_name_date=2025-01-01"))
+    litter(dataset)
+    pipe = dataset / "file_name_date=2025-01-02"
+    pipe.mkdir()
+    os.mkfifo(pipe / "data.parquet")
+    (dataset / "file_name_date=2025-01-03").symlink_to("file_name_date=2025-01-03")
+    assert partition_files(dataset) == {date(2025, 1, 1): dataset / "file_name_date=2025-01-01" / "data.parquet"}
+    odd = [*ODD, "file_name_date=2025-01-02/data.parquet", "file_name_date=2025-01-03"]
+    assert strangers(str(dataset)) == sorted(odd)
+    (dataset.parent / "loop").symlink_to("loop")
+    for path in (dataset.parent / "loop", pipe / "data.parquet"):
+        with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
+            partition_files(path)
+    assert partition_files(dataset.parent / "none") == {} and strangers(str(dataset.parent / "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "left", "values"),
+    [
+        (["data_0.parquet"], ["data.parquet"], [0]),
+        (["data_0.parquet", "data_1.parquet", "data_10.parquet"], ["data.parquet"], [0, 1, 2]),
+        (["data_0.parquet", "._data_0.parquet"], ["._data_0.parquet", "data.parquet"], [0]),
+        (["data_0.parquet", "data_0 - Copy.parquet"], ["data.parquet", "data_0 - Copy.parquet"], [0]),
+        (["data_0.parquet", "data_1.parquet", "notes.txt"], ["data.parquet", "notes.txt"], [0, 1]),
+        (["renamed.parquet"], ["data.parquet"], [0]),
+        (["one.parquet", "another.parquet"], ["another.parquet", "one.parquet"], None),
+        (["data.parquet", "data_0.parquet"], ["data.parquet", "data_0.parquet"], [0]),
+        (["notes.txt"], ["notes.txt"], None),
+    ],
+)
+def test_files_of_another_writer_become_the_one_file(
+    tmp_path: Path, dataset: Path, files: list[str], left: list[str], values: list[int] | None
+) -> None:
+    folder, work = dataset / "file_name_date=2024-06-01", tmp_path / "work"
+    folder.mkdir()
+    for number, name in enumerate(files):
+        write(folder / name, number, rows=1)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    told = take_over(str(dataset), empty_folder(str(work)))
+    assert sorted(path.name for path in folder.iterdir()) == left
+    assert len(told) == ("data.parquet" in left and "data.parquet" not in files)
+    if values is not None:
+        assert duckdb.sql(f"select v from '{folder}/data.parquet' order by v").fetchall() == [(v,) for v in values]
+    for name in set(left) & before.keys():
+        assert (folder / name).read_bytes() == before[name]
+    assert take_over(str(dataset), str(work)) == [] and list(work.iterdir()) == []
+
+
+def test_files_that_cannot_be_merged_stay_and_are_named(tmp_path: Path, dataset: Path) -> None:
+    folder = dataset / "file_name_date=2024-06-01"
+    folder.mkdir()
+    write(folder / "data_0.parquet", 0)
+    (folder / "data_1.parquet").write_text("torn")
+    with pytest.raises(OSError, match=r"data_0.parquet, data_1.parquet in .*06-01 cannot be merged .*data_1.parquet"):
+        take_over(str(dataset), empty_folder(str(tmp_path / "work")))
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_strangers_are_named_once_and_change_nothing(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    litter(warehouse.facts)
+    warehouse.add_file("2025-01-01T11:00:00", streams(2))
+    output = warehouse.build(every_test=True)
+    assert output.count("fact_streams.parquet holds what is no partition: ") == 1
+    assert all(name in output for name in ODD) and ".DS_Store" not in output
+    assert strangers(str(warehouse.facts)) == sorted(ODD)
+    assert warehouse.query("select * exclude (game_key) from dwh.fact_streams order by all") == warehouse.oracle()
+    for name in ODD:
+        path = warehouse.facts / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert_marts_equal_the_oracle(warehouse)
+    assert "holds what is no partition" not in warehouse.build()
+
+
+def test_reports_of_the_first_pipeline_stay_and_pass_every_test(warehouse: Warehouse) -> None:
+    """It wrote several files a day, without the newer columns; of these days, raw holds nothing any more."""
+    rows = {"user_id": 7, "game_id": None, "nb_files": 1, "file_names": ["a"], "avg_viewer_count": 2.0}
+    for day, parts in (("2024-06-01", 2), ("2024-06-02", 1), ("__HIVE_DEFAULT_PARTITION__", 1)):
+        folder = warehouse.facts / f"file_name_date={day}"
+        folder.mkdir(parents=True)
+        for part in range(parts):
+            pq.write_table(pa.Table.from_pylist([{**rows, "user_id": 7 + part}]), folder / f"data_{part}.parquet")
+    view = (
+        "select file_name_date::varchar, user_id, avg_viewer_count, sum_viewer_count from dwh.fact_streams "
+        "where file_name_date < '2025-01-01' order by all"
+    )
+    facts = [("2024-06-01", 7, 2.0, None), ("2024-06-01", 8, 2.0, None), ("2024-06-02", 7, 2.0, None)]
+    output = warehouse.build()
+    assert "file_name_date=2024-06-01: data_0.parquet, data_1.parquet became data.parquet" in output
+    assert warehouse.query(view) == facts
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build("--select", "+fact_streams", every_test=True)
+    assert warehouse.query(view) == facts
+    assert sorted(str(path.relative_to(warehouse.facts)) for path in warehouse.facts.glob("*/*")) == [
+        *(f"file_name_date={day}/data.parquet" for day in ("2024-06-01", "2024-06-02", "2025-01-01")),
+        "file_name_date=__HIVE_DEFAULT_PARTITION__/data_0.parquet",
+    ]
+    # The nightly run's tests.
+    warehouse.build(every_test=True)
+    # A null in a partition of our own is none of theirs.
+    path = warehouse.facts / "file_name_date=2025-01-01" / "data.parquet"
+    table = pq.ParquetFile(path).read()
+    column = table.schema.get_field_index("max_viewer_count")
+    pq.write_table(table.set_column(column, "max_viewer_count", pa.nulls(len(table), pa.int64())), path)
+    done = warehouse.dbt("test", "--select", "fact_streams", "--indirect-selection", "cautious")
+    assert done.returncode == 1 and "not_null_fact_streams_max_viewer_count" in done.stdout
 
 
 def test_a_reader_never_sees_a_partition_half_or_doubled(tmp_path: Path, dataset: Path) -> None:
     work, partition = tmp_path / "work", dataset / "day=1"
     empty_folder(str(work))
-    replace_partition(write(work / "data.parquet", 0), str(partition))
+    replace_partition(write(work / "written", 0), str(partition))
     done = threading.Event()
 
     def rewrite() -> None:
         for value in range(1, 60):
-            replace_partition(write(work / "data.parquet", value), str(partition))
+            replace_partition(write(work / "written", value), str(partition))
         done.set()
 
     writer = threading.Thread(target=rewrite)
@@ -74,5 +218,5 @@ def test_exchange_swaps_two_folders(tmp_path: Path) -> None:
 
 
 def test_exchange_works_without_the_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("include.dbt.duckdb_plugin.ctypes.CDLL", lambda _: object())
+    monkeypatch.setattr("include.partitions.ctypes.CDLL", lambda _: object())
     test_exchange_swaps_two_folders(tmp_path)

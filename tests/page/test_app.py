@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import re
 import selectors
+import shutil
 import unicodedata
 from collections.abc import Iterator
 from datetime import date
@@ -44,6 +46,30 @@ def test_an_empty_folder(tmp_path: Path, is_there: bool) -> None:
         assert not any(client.get(f"/data/{name}").json()[name].values())
     assert client.get("/data/spread", params={"key": 7}).status_code == 404
     assert all(client.get(page).status_code == 200 for page in PAGES)
+
+
+def test_a_data_set_that_is_none_is_named(made: Made) -> None:
+    path = made.folder / "agg_platform_hourly.parquet"
+    shutil.rmtree(path)
+    client = TestClient(create_app(made.folder, lambda: NOW), raise_server_exceptions=False)
+    for obstacle in (lambda: path.symlink_to(path.name), lambda: os.mkfifo(path)):
+        obstacle()
+        for name in ("status", "hours"):
+            answer = client.get(f"/data/{name}")
+            assert answer.status_code == 500
+            assert answer.json()["detail"].startswith("agg_platform_hourly.parquet is no data set that can be read: ")
+        path.unlink()
+
+
+def test_strangers_among_the_partitions_are_not_read(made: Made) -> None:
+    path = made.folder / "agg_game_viewership.parquet"
+    before = Reader(made.folder).files("agg_game_viewership")
+    day = next(path.iterdir())
+    shutil.copytree(day, path / f"{day.name} - Copy")
+    (day / "._data.parquet").write_bytes(bytes(100))
+    (path / "file_name_date=2026-02-31").mkdir()
+    (path / "file_name_date=2026-02-31" / "data.parquet").write_bytes(bytes(100))
+    assert Reader(made.folder).files("agg_game_viewership") == before
 
 
 def test_a_range_without_data(client: TestClient) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -105,6 +106,32 @@ def test_content_counts_and_not_its_time(here: Reporting, there: Path, target: F
     modified = here.data_dir / "fact_streams.parquet/file_name_date=2025-08-02/data.parquet"
     written = manifest(there)["fact_streams.parquet/file_name_date=2025-08-02/data.parquet"]["modified_at"]
     assert str(written).endswith(f".{modified.stat().st_mtime_ns // 1000 % 10**6:06d}Z")
+
+
+def test_strangers_are_not_published_and_leave_where_they_were(here: Reporting, there: Path, target: Folder) -> None:
+    before = here.contents()
+    facts = here.data_dir / "fact_streams.parquet"
+    day = facts / "file_name_date=2025-08-02"
+    shutil.copytree(day, facts / f"{day.name} - Copy")
+    for name in ("._data.parquet", "data_0.parquet"):
+        shutil.copy(day / "data.parquet", day / name)
+    publish(here.data_dir, target, DATA_SETS)
+    assert published(there) == before
+    # As an earlier version did.
+    shutil.copytree(facts / f"{day.name} - Copy", there / "fact_streams.parquet" / f"{day.name} - Copy")
+    publish(here.data_dir, target, DATA_SETS)
+    assert published(there) == before
+
+
+@pytest.mark.parametrize("obstacle", [lambda path: path.symlink_to(path.name), os.mkfifo], ids=["loop", "pipe"])
+def test_a_data_set_that_is_none_is_named(
+    obstacle: Callable[[Path], object], here: Reporting, there: Path, target: Folder
+) -> None:
+    shutil.rmtree(here.data_dir / "fact_streams.parquet")
+    obstacle(here.data_dir / "fact_streams.parquet")
+    with pytest.raises(FinalPublishError, match=r"fact_streams\.parquet is no data set that can be read"):
+        publish(here.data_dir, target, DATA_SETS)
+    assert list(there.iterdir()) == []
 
 
 def test_a_day_that_has_left_leaves(here: Reporting, there: Path, target: Folder) -> None:
