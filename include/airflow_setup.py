@@ -47,6 +47,7 @@ def main(*, forget_unreadable: bool = False) -> None:
         SettingsError: the environment contradicts itself.
         UnreadableError: a connection is not readable, and was not to be forgotten.
     """
+    environment = settings.load()
     # Airflow's own command, in a process that has imported it anyway: a second one would cost seconds.
     migrate = get_parser().parse_args(["db", "migrate"])
     migrate.func(migrate)
@@ -55,7 +56,6 @@ def main(*, forget_unreadable: bool = False) -> None:
         (settings.PUBLISH_POOL, "Whatever publishes to REPORTING_URL, one after the other."),
     ):
         Pool.create_or_update_pool(pool, slots=1, description=description, include_deferred=False)
-    environment = settings.load()
     described = connections(environment)
     for conn_id in CONNECTIONS:
         check_readable(conn_id, forget=forget_unreadable)

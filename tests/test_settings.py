@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +89,19 @@ def test_dotenv_gives_way_to_the_environment_and_is_not_interpolated(
     loaded = settings.load()
     assert (loaded.client_id, loaded.client_secret) == ("from-shell", "a$HOME$b")
     assert loaded.data_dir == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("command", ["extract", "local run", "local up", "local reload --all 1", "airflow_setup"])
+def test_a_bad_value_is_told_before_anything_is_done(command: str, tmp_path: Path) -> None:
+    environ = {**os.environ, "DUCKDB_MEMORY_LIMIT": "lots", "LOCAL_AIRFLOW_HOME": str(tmp_path / "airflow")}
+    done = subprocess.run(
+        [sys.executable, "-m", *f"include.{command}".split()],
+        cwd=settings.ROOT,
+        env={**environ, "DATA_DIR": str(tmp_path / "data"), "AIRFLOW_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "rror: DUCKDB_MEMORY_LIMIT=lots is no size of memory" in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.glob("data/*")) == list(tmp_path.glob("airflow/*")) == list(tmp_path.glob("home/*.db")) == []

@@ -9,7 +9,7 @@ from warehouse import Warehouse
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The same two for all tests: dbt parses the whole project again when its profile names another database."""
+    """The same two for all tests: what dbt has parsed is kept in the second."""
     # A path with what shells, URLs and SQL would trip over.
     return tmp_path_factory.mktemp("o'da ta %20"), tmp_path_factory.mktemp("dbt")
 

@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from states import BY_DAY, DIMENSIONS
-from warehouse import Warehouse, streams
+from warehouse import Warehouse, asked, streams
 
 from include.settings import DBT_PROJECT
 
@@ -47,13 +50,110 @@ def test_every_sql_model_has_an_enforced_contract_and_unit_tests(warehouse: Ware
             assert node["name"] in tested
 
 
-def test_a_change_that_breaks_the_contract_is_refused(warehouse: Warehouse, tmp_path: Path) -> None:
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project, to be changed."""
+    return shutil.copytree(DBT_PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("target", "logs"))
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_a_change_that_breaks_the_contract_is_refused(warehouse: Warehouse, project: Path) -> None:
     """The materialization is ours, and so is the check of the contract."""
-    project = tmp_path / "project"
-    shutil.copytree(DBT_PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
     model = project / "models" / "datawarehouse" / "fact_streams.sql"
     model.write_text(model.read_text().replace("max(viewer_count)", "'many'"))
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     done = warehouse.dbt("run", project=project)
     assert done.returncode == 1
     assert "contract" in done.stdout and "max_viewer_count" in done.stdout
+
+
+USERS_MODEL = """
+version: 2
+models:
+  - name: mine
+    config: {{materialized: {materialized}}}
+    columns:
+      - name: nothing
+        data_tests: [not_null]
+"""
+
+
+@pytest.mark.parametrize(
+    ("layer", "materialized", "hours"),
+    [("datawarehouse", "table", "all"), ("datawarehouse", "table", "2"), ("intermediate", "view", "2")],
+)
+def test_a_users_own_model_is_tested(
+    warehouse: Warehouse, project: Path, layer: str, materialized: str, hours: str
+) -> None:
+    """Nothing records what changed in it, so that the hourly DAG's tests look at all of it, too."""
+    (project / "models" / layer / "mine.sql").write_text("select cast(null as integer) as nothing")
+    (project / "models" / layer / "mine.yml").write_text(USERS_MODEL.format(materialized=materialized))
+    done = warehouse.dbt("build", "--select", "mine", project=project, **asked(tested_hours=hours))
+    assert done.returncode == 1 and "Failure in test not_null_mine_nothing" in done.stdout, done.stdout
+
+
+def test_by_hand_tests_look_at_all_days_and_in_the_hourly_dag_at_new_ones(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    for table in ("dwh.fact_streams__partitions set written_at", "stg.raw_files set log_import_date"):
+        warehouse.query(f"update {table} = timestamp '2025-01-01'", read_only=False)
+    path = warehouse.facts / "file_name_date=2025-01-01" / "data.parquet"
+    table = pq.ParquetFile(path).read()
+    pq.write_table(pa.concat_tables([table, table]), path)
+    warehouse.query("insert into int.int_streams from int.int_streams", read_only=False)
+    select = ["test", "--select", "test_name:unique_together"]
+    assert "ERROR=2" in warehouse.dbt(*select).stdout
+    assert "ERROR=0" in warehouse.dbt(*select, **asked(tested_hours=2)).stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "shows"),
+    [
+        ("datawarehouse/fact_streams.sql", "max(viewer_count)", "max(viewer_count) + 1", "fact_streams"),
+        ("intermediate/int_streams.sql", "select", "select  ", "agg_game_viewership"),
+    ],
+)
+def test_days_that_show_an_earlier_sql_are_counted_until_they_are_reloaded(
+    warehouse: Warehouse, project: Path, file: str, old: str, new: str, shows: str
+) -> None:
+    for day in (1, 2, 3):
+        warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
+    run = ["run", "--select", "+fact_streams", f"+{shows}"]
+    assert "earlier SQL" not in warehouse.dbt(*run, project=project).stdout
+    replace(project / "models" / file, old, new)
+    before = warehouse.partitions()
+    told = f"{shows}: days that still show an earlier SQL of the model, or of one above it: "
+    output = warehouse.dbt(*run, project=project).stdout
+    assert output.count(f"{told}3") == 1
+    assert "make reload START=2025-01-01 END=2025-01-03" in output
+    assert warehouse.partitions() == before
+    days = asked(reload_start="2025-01-01", reload_end="2025-01-03")
+    assert f"{told}1" in warehouse.dbt(*run, project=project, **days).stdout
+
+
+def test_a_database_that_does_not_know_the_sql_of_its_days_says_nothing(warehouse: Warehouse) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    warehouse.build()
+    for table in ("fact_streams__partitions", "dim_users__days"):
+        warehouse.query(f"alter table dwh.{table} drop column rule", read_only=False)
+    before = (warehouse.data_dir / "dim_users.parquet").stat().st_ino
+    assert "WARNING" not in warehouse.build()
+    assert (warehouse.data_dir / "dim_users.parquet").stat().st_ino == before
+    warehouse.add_file("2025-01-01T11:00:00", streams(2))
+    warehouse.build()
+    for table in ("fact_streams__partitions", "dim_users__days"):
+        assert warehouse.query(f"select count(*) from dwh.{table} where rule is null") == [(0,)]
+
+
+def test_a_dimension_of_another_sql_is_made_again(warehouse: Warehouse, project: Path) -> None:
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    run = ["run", "--select", "+dim_users"]
+    assert warehouse.dbt(*run, project=project).returncode == 0
+    replace(project / "models/datawarehouse/dim_users.sql", "    days.user_name,", "    upper(days.user_name) as user_name,")
+    assert warehouse.dbt(*run, project=project).returncode == 0
+    names = {name for (name,) in warehouse.query("select user_name from dwh.dim_users where user_name is not null")}
+    assert {"ONE", "ANOTHER"} <= names and names == {name.upper() for name in names}

@@ -21,5 +21,5 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    """One for all tests of a file: dbt parses the whole project again when its profile names another database."""
+    """One for all tests of a file: what dbt has parsed is kept in its scratch folder."""
     return Warehouse(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("dbt"))

@@ -163,6 +163,7 @@ def test_a_model_on_a_full_disk_says_so_and_is_made_good_by_the_next_run(
     if done.returncode:
         assert "No space left on device" in done.stdout
         assert str(warehouse.data_dir) in done.stdout
+        assert done.stdout.count("The disk of the data folder is full: DuckDB needs room for prod.duckdb") == 1
     else:
         assert room > MODELS[model]
     assert_each_day_is_whole(facts(warehouse), before, after)

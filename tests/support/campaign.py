@@ -34,7 +34,7 @@ def chance(name: str) -> random.Random:
 
 
 def empty_warehouse() -> Warehouse:
-    """A data folder of nothing; always the same two paths, since dbt parses all anew for a database elsewhere."""
+    """A data folder of nothing; always the same two paths, since what dbt has parsed is kept in the second."""
     data_dir, scratch = _folders()
     shutil.rmtree(data_dir, ignore_errors=True)
     data_dir.mkdir()

@@ -197,8 +197,8 @@
     ~ " where nb_rows > 0 and rule <> " ~ quote_literal(rule)).rows[0] -%}
   {%- if earlier[0] > 0 -%}
     {%- do exceptions.warn(
-      this.identifier ~ ": " ~ earlier[0] ~ " days still show the earlier SQL of the model, or of one above it. To make "
-      ~ "them again from raw: make reload START=" ~ earlier[1] ~ " END=" ~ earlier[2]) -%}
+      this.identifier ~ ": days that still show an earlier SQL of the model, or of one above it: " ~ earlier[0]
+      ~ ". To make them again from raw: make reload START=" ~ earlier[1] ~ " END=" ~ earlier[2]) -%}
   {%- endif -%}
 {% endmacro %}
 
