@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-
 # A folder's fsync on file systems that have none, such as CIFS.
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 

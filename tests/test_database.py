@@ -63,7 +63,9 @@ def test_a_file_that_is_no_database_is_named_with_the_way_out(
 ) -> None:
     harm(database)
     content = database.read_bytes()
-    with pytest.raises(DatabaseUnreadableError, match=r"prod\.duckdb\.wal away: the next dbt run makes it again") as told:
+    with pytest.raises(
+        DatabaseUnreadableError, match=r"prod\.duckdb\.wal away: the next dbt run makes it again"
+    ) as told:
         connect(database, read_only=read_only)
     assert str(database) in str(told.value) and "\n" not in str(told.value)
     assert database.read_bytes() == content

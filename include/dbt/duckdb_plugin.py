@@ -161,7 +161,7 @@ def real_path(path: str) -> str:
 
 
 def workplace(data_set: str) -> str:
-    """A folder on the data set's own file system, which may be a linked or mounted one, and outside readers' patterns."""
+    """A folder outside readers' patterns, on the data set's own file system: that of its link or mount."""
     place = Path(real_path(data_set))
     return str(place / ".tmp" if place.is_mount() else place.with_name(f"{place.name}.tmp"))
 

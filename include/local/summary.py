@@ -76,7 +76,7 @@ def summary(data_dir: Path, raw_url: str | None = None) -> str:
             *(f"  {game!s:38.38} {channels:>10,} {viewers:>16,.0f}" for game, channels, viewers in games),
             "",
             f"Raw           {newest or f'{raw_url}/{RAW_DATASET}/{RAW_TABLE}'}",
-            f"Facts         {facts}/file_name_date=*/data.parquet",
+            f"Facts         {data_dir / 'fact_streams.parquet'}/file_name_date=*/data.parquet",
             f"Working set   {data_dir / 'prod.duckdb'}",
         ]
     )

@@ -153,7 +153,9 @@ def test_a_dimension_of_another_sql_is_made_again(warehouse: Warehouse, project:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     run = ["run", "--select", "+dim_users"]
     assert warehouse.dbt(*run, project=project).returncode == 0
-    replace(project / "models/datawarehouse/dim_users.sql", "    days.user_name,", "    upper(days.user_name) as user_name,")
+    replace(
+        project / "models/datawarehouse/dim_users.sql", "    days.user_name,", "    upper(days.user_name) as user_name,"
+    )
     assert warehouse.dbt(*run, project=project).returncode == 0
     names = {name for (name,) in warehouse.query("select user_name from dwh.dim_users where user_name is not null")}
     assert {"ONE", "ANOTHER"} <= names and names == {name.upper() for name in names}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -12,46 +11,37 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from clone import clone, shell
 from marts import assert_marts_equal_the_oracle
 from states import FOLDER
 from warehouse import Warehouse, asked, streams
 
-from include.settings import ROOT
-
 FOLDERS = ["--project-dir", "include/dbt", "--profiles-dir", "include/dbt"]
-DBT = Path(shutil.which("dbt") or ROOT / ".venv/bin/dbt")
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, in a folder whose parent has a foreign data folder."""
-    root = tmp_path_factory.mktemp("above") / "clone"
-    ignored = shutil.ignore_patterns("target", "logs", "__pycache__", "manifest.json")
-    shutil.copytree(ROOT / "include", root / "include", ignore=ignored)
-    (root.parent / "data").mkdir()
-    return root
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clone(tmp_path_factory.mktemp("above"))
 
 
 @pytest.fixture
-def project(clone: Path, tmp_path: Path) -> Iterator[Warehouse]:
-    """Its data folder, with a raw file."""
-    (clone / "data").mkdir()
-    warehouse = Warehouse(clone / "data", tmp_path)
+def project(root: Path, tmp_path: Path) -> Iterator[Warehouse]:
+    """The data folder of a copy of the project, with a raw file."""
+    warehouse = Warehouse(root / "data", tmp_path)
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     yield warehouse
-    assert list((clone.parent / "data").iterdir()) == []
-    for path in (clone / "data", clone / "elsewhere"):
+    assert list((root.parent / "data").iterdir()) == []
+    for path in (root / "data", root / "elsewhere"):
         shutil.rmtree(path, ignore_errors=True)
-    (clone / ".env").unlink(missing_ok=True)
+    (root / ".env").unlink(missing_ok=True)
+    (root / "data").mkdir()
 
 
-def by_hand(clone: Path, cwd: Path, *arguments: str, **environ: str) -> str:
+def by_hand(root: Path, cwd: Path, *arguments: str, **environ: str) -> str:
     """A dbt command that passes, in a shell's environment without DATA_DIR; returns its output."""
-    unset = {"DATA_DIR", "DUCKDB_MEMORY_LIMIT", "PWD"}
-    kept = {name: value for name, value in os.environ.items() if name not in unset}
-    environment = {**kept, "PYTHONPATH": str(clone), "HOME": str(clone.parent), **environ}
+    command = [root / ".venv" / "bin" / "dbt", *arguments]
     done = subprocess.run(
-        [DBT, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240
+        command, cwd=cwd, env={**shell(root), **environ}, capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -61,25 +51,33 @@ def by_hand(clone: Path, cwd: Path, *arguments: str, **environ: str) -> str:
     ("where", "pwd"), [("root", None), ("project", "/"), ("elsewhere", "its own")], ids=["root", "project", "elsewhere"]
 )
 def test_without_data_dir_dbt_takes_the_projects_own(
-    clone: Path, project: Warehouse, tmp_path: Path, where: str, pwd: str | None
+    root: Path, project: Warehouse, tmp_path: Path, where: str, pwd: str | None
 ) -> None:
-    cwd = {"root": clone, "project": clone / "include" / "dbt", "elsewhere": tmp_path}[where]
-    absolute = [f"--{name}-dir={clone / 'include' / 'dbt'}" for name in ("project", "profiles")]
+    cwd = {"root": root, "project": root / "include" / "dbt", "elsewhere": tmp_path}[where]
+    absolute = [f"--{name}-dir={root / 'include' / 'dbt'}" for name in ("project", "profiles")]
     folders = {"root": FOLDERS, "project": [], "elsewhere": absolute}[where]
-    by_hand(clone, cwd, "run", *folders, **({"PWD": str(cwd) if pwd == "its own" else pwd} if pwd else {}))
+    by_hand(root, cwd, "run", *folders, **({"PWD": str(cwd) if pwd == "its own" else pwd} if pwd else {}))
     assert sorted(path.name for path in project.data_dir.iterdir()) == FOLDER
     assert project.published() == project.oracle()
 
 
-def test_dotenv_counts_for_all_settings_and_the_environment_wins(clone: Path, project: Warehouse) -> None:
-    (clone / ".env").write_text("DATA_DIR=elsewhere\nDUCKDB_MEMORY_LIMIT=123MB\n")
-    (clone / "elsewhere").mkdir()
-    ask = ["show", "--inline", "select getvariable('reporting_dir'), current_setting('memory_limit')", "--output", "json"]
-    said = by_hand(clone, clone / "include" / "dbt", *ask)
-    assert str(clone / "elsewhere") in said and "117.3 MiB" in said
-    assert list((clone / "elsewhere").iterdir()) == [clone / "elsewhere" / "prod.duckdb"]
+def test_dotenv_counts_for_all_settings_and_the_environment_wins(root: Path, project: Warehouse) -> None:
+    (root / ".env").write_text("DATA_DIR=elsewhere\nDUCKDB_MEMORY_LIMIT=123MB\n")
+    (root / "elsewhere").mkdir()
+    ask = [
+        "show",
+        "--inline",
+        "select getvariable('reporting_dir'), current_setting('memory_limit')",
+        "--output",
+        "json",
+    ]
+    said = by_hand(root, root / "include" / "dbt", *ask)
+    assert str(root / "elsewhere") in said and "117.3 MiB" in said
+    assert list((root / "elsewhere").iterdir()) == [root / "elsewhere" / "prod.duckdb"]
     # A relative one is taken from the project's folder, too.
-    said = by_hand(clone, clone.parent, *ask, *(str(clone / part) if "/" in part else part for part in FOLDERS), DATA_DIR="data")
+    said = by_hand(
+        root, root.parent, *ask, *(str(root / part) if "/" in part else part for part in FOLDERS), DATA_DIR="data"
+    )
     assert str(project.data_dir) in said and "117.3 MiB" in said
 
 

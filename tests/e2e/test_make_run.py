@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from clone import clone, shell
 from machine import Machine, metadata
 from marts import assert_marts_equal_the_oracle
 from pings import ping_server
@@ -131,21 +132,35 @@ def test_every_make_target_in_the_readme_exists() -> None:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith(".venv/")])
-def test_every_command_in_the_readme_works(machine: Machine, command: str) -> None:
-    manifest = DBT_MANIFEST.stat().st_ino, DBT_MANIFEST.stat().st_mtime_ns
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, built: None) -> Path:
+    """A copy of the project, without any setting."""
+    return clone(tmp_path_factory.mktemp("above"))
+
+
+OPTIONS = " --project-dir include/dbt --profiles-dir include/dbt"
+BY_HAND = [command for command in readme_commands() if command.startswith(".venv/")]
+IN_THE_DBT_PROJECT = [f"../../{command.replace(OPTIONS, '')}" for command in BY_HAND if OPTIONS in command]
+
+
+@pytest.mark.parametrize("command", BY_HAND + IN_THE_DBT_PROJECT)
+def test_every_command_in_the_readme_works(machine: Machine, project: Path, command: str) -> None:
+    """In the project's folder, and those of dbt in its own."""
+    manifest = (project / DBT_MANIFEST.relative_to(ROOT)).stat()
     with serve(SimulatorConfig(streams=300, rate_limit=None)) as twitch:
         done = subprocess.run(
             shlex.split(command),
-            cwd=ROOT,
-            env=machine.environment(**credentials(twitch)),
+            cwd=project / "include" / "dbt" if command.startswith("../..") else project,
+            env=shell(project, machine.environment(**credentials(twitch))),
             capture_output=True,
             text=True,
             check=False,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     # dbt by hand leaves alone what the DAGs are rendered from: an Airflow at work may read it at any moment.
-    assert (DBT_MANIFEST.stat().st_ino, DBT_MANIFEST.stat().st_mtime_ns) == manifest
+    assert (project / DBT_MANIFEST.relative_to(ROOT)).stat() == manifest
+    assert "dbt" not in command or (project / "data" / "prod.duckdb").exists()
+    assert list((project.parent / "data").iterdir()) == []
 
 
 def test_the_manifest_is_whole_while_it_is_made_anew_by_two_at_once() -> None:

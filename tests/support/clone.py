@@ -1,0 +1,27 @@
+"""A copy of the project, for commands as the README has them: nothing of the checkout is read or written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from include.settings import ROOT
+
+
+def clone(above: Path) -> Path:
+    """Copies the project into `above`, beside a foreign data folder that nothing may write to; returns its folder."""
+    root = above / "clone"
+    ignored = shutil.ignore_patterns("target", "logs", "__pycache__")
+    shutil.copytree(ROOT / "include", root / "include", ignore=ignored)
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    (root / "data").mkdir()
+    (above / "data").mkdir()
+    return root
+
+
+def shell(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a shell in the copy that has no variable of ours."""
+    ours = {"DATA_DIR", "DUCKDB_MEMORY_LIMIT", "PWD", "RAW_URL", "REPORTING_URL"}
+    return {**{name: value for name, value in environ.items() if name not in ours}, "PYTHONPATH": str(root)}
