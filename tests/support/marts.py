@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from states import BY_DAY
 from warehouse import Warehouse
 
+# Of fewer channels, no measure of concentration is given.
+FEWEST_CHANNELS = 10
 HIVE = ", hive_types = {'file_name_date': date}"
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -167,7 +169,7 @@ def agg_game_viewership(raw: Raw) -> Rows:
         )
         hours = sum(one.viewers * raw.hours(one.file) for one in seen)
         named_at, _, name = game_name(seen) or (None, None, None)
-        total = sum(averages)
+        total = sum(averages) if len(averages) >= FEWEST_CHANNELS else 0
         result[key] = {
             "game_id": None if key[1] == -1 else key[1],
             "game_name": name,
@@ -186,7 +188,7 @@ def agg_game_viewership(raw: Raw) -> Rows:
             "channel_p99": quantile(averages, 0.99),
             "top_1_share": averages[-1] / total if total else None,
             "top_10_share": sum(averages[-10:]) / total if total else None,
-            "gini": gini(averages),
+            "gini": gini(averages) if total else None,
             **times(seen),
             "named_at": named_at,
         }

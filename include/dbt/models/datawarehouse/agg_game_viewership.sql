@@ -113,7 +113,10 @@ distribution as (
         file_name_date,
         game_key,
         count(*) as nb_channels,
-        nullif(sum(avg_viewers), 0) as total,
+        -- Null for few channels: shares of few tell how many there are, not how they share.
+        case
+            when count(*) >= {{ var('concentration_min_channels') }} then nullif(sum(avg_viewers), 0)
+        end as total,
         quantile_cont(avg_viewers, [0.5, 0.9, 0.99]) as percentiles,
         max(avg_viewers) / total as top_1_share,
         sum(avg_viewers) filter (where rank > nb_channels - 10) / total as top_10_share,
