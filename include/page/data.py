@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -11,7 +12,7 @@ from fastapi import Query as InQuery
 
 from include.page.formats import as_columns
 from include.page.parquet import Listing, PageError, Reader, Tables
-from include.page.queries import LAST_SNAPSHOT, NAMES_OF_GAME, QUERIES
+from include.page.queries import CONCENTRATION_MIN_CHANNELS, LAST_SNAPSHOT, NAMES_OF_GAME, QUERIES
 
 T = TypeVar("T")
 Use = Callable[[Tables, str, dict[str, object]], T]
@@ -21,6 +22,13 @@ MAX_DAYS = 3700
 # Two months of snapshots are as many points as a line shows; a longer range has a point a day.
 HOURLY_DAYS = 62
 STALE_AFTER = timedelta(hours=2)
+# A snapshot that lies further ahead was dated by a wrong clock.
+AHEAD_AFTER = timedelta(hours=1)
+# What the last run warned of, as the task `report` writes it.
+REPORT = "report.json"
+REPORT_BYTES = 1_000_000
+MOST_WARNINGS = 20
+WARNING_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -55,17 +63,25 @@ class Data:
 
     def status(self) -> dict[str, object]:
         """How fresh the data is, which days it has, and which of them the page shows when nobody asks for others."""
-        days, now, hourly = self._days(), self.now(), "agg_platform_hourly"
+        now, hourly = self.now(), "agg_platform_hourly"
+        days, latest = self._days(), now + AHEAD_AFTER
 
         def newest() -> Listing:
-            return {hourly: self.reader.files(hourly)[-1:]}
+            files = self.reader.files(hourly)
+            # The day of the newest snapshot may hold only such as lie ahead.
+            past = [file for file in files if file.day and file.day <= latest.date()]
+            return {hourly: list(dict.fromkeys([*past[-2:], *files[-1:]]))}
 
-        last = self.reader.read(newest, lambda tables: as_columns(tables, LAST_SNAPSHOT, {})["last"][0])
+        snapshots = self.reader.read(newest, lambda tables: as_columns(tables, LAST_SNAPSHOT, {"latest": latest}))
+        last, ahead = snapshots["last"][0], snapshots["ahead"][0]
+        clock = [f"A snapshot is dated in the future ({ahead:%Y-%m-%d %H:%M} UTC): a clock was wrong."] if ahead else []
         start, end = self._default_range(days)
         return {
             "now": now,
             "last_snapshot": last,
             "is_stale": last is None or now - last > STALE_AFTER,
+            "warnings": clock + self._warnings(),
+            "concentration_min_channels": CONCENTRATION_MIN_CHANNELS,
             "first_day": days[0] if days else None,
             "last_day": days[-1] if days else None,
             "start": start,
@@ -93,6 +109,7 @@ class Data:
             "now": now,
             "first_day": days[0] if days else None,
             "hourly_days": HOURLY_DAYS,
+            "concentration_min_channels": CONCENTRATION_MIN_CHANNELS,
             "key": asked.key,
             "min_channels": asked.min_channels,
             "limit": asked.limit,
@@ -112,9 +129,26 @@ class Data:
         return self.reader.read(listing, made)
 
     def _days(self) -> list[date]:
-        """The days with data, oldest first."""
+        """The days with data, oldest first; those that lie ahead only where there are no others."""
         marts = ("agg_platform_hourly", "agg_game_viewership")
-        return sorted({file.day for name in marts for file in self.reader.files(name) if file.day})
+        days = sorted({file.day for name in marts for file in self.reader.files(name) if file.day})
+        latest = (self.now() + AHEAD_AFTER).date()
+        return [day for day in days if day <= latest] or days
+
+    def _warnings(self) -> list[str]:
+        """The warnings of the newest snapshot and of the last run; none where no report can be read."""
+        path = self.reader.data_dir / REPORT
+        if not path.is_file():
+            return []
+        try:
+            with path.open("rb") as file:
+                report = json.loads(file.read(REPORT_BYTES))
+            found = [*((report["snapshot"] or {}).get("warnings", [])), *report["warnings"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return []  # a torn one is replaced by the next run
+        shown = [str(warning)[:WARNING_LENGTH] for warning in found[:MOST_WARNINGS]]
+        more = len(found) - len(shown)
+        return shown + ([f"{more:,} more warnings are in the log of the last run's task report."] if more else [])
 
     def _default_range(self, days: list[date]) -> tuple[date, date]:
         """The newest day with data and the six before it, as far as there are any."""

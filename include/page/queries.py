@@ -10,9 +10,11 @@ A game in a range of several days:
     nb_channels    of the busiest day
     gini, channel_median, channel_p90, channel_p99, top_1_share, top_10_share
                    means of the daily values, weighted with the days' viewer hours
+    gini, top_1_share, top_10_share
+                   of days with CONCENTRATION_MIN_CHANNELS or more channels only; null without such a day
 
 A game's own page takes the spread from the facts instead: a channel's viewers are its average over the snapshots of the
-range that saw it in the game.
+range that saw it in the game; the same minimum of channels holds for the range.
 """
 
 from __future__ import annotations
@@ -36,24 +38,31 @@ class Query(NamedTuple):
     of_game: bool = False
 
 
+# As the dbt var `concentration_min_channels`, for days that were written under an earlier rule, and for the facts.
+CONCENTRATION_MIN_CHANNELS = 10
+
 _GAMES = """
     create temp table all_games as
+    with days as (
+        select *, case when nb_channels >= $concentration_min_channels then nullif(viewer_hours, 0) end as weight
+        from {agg_game_viewership}
+    )
     select
         game_key,
         any_value(game_id) as game_id,
         arg_max(game_name, file_name_date) as game_name,
-        sum(avg_viewers) / (select count(distinct file_name_date) from {agg_game_viewership}) as avg_viewers,
+        sum(avg_viewers) / (select count(distinct file_name_date) from days) as avg_viewers,
         max(peak_viewers) as peak_viewers,
         sum(viewer_hours) as viewer_hours,
         sum(viewer_hours) / nullif(sum(sum(viewer_hours)) over (), 0) as viewer_share,
         max(nb_channels) as nb_channels,
-        wavg(gini, nullif(viewer_hours, 0)) as gini,
+        wavg(gini, weight) as gini,
         wavg(channel_median, nullif(viewer_hours, 0)) as channel_median,
         wavg(channel_p90, nullif(viewer_hours, 0)) as channel_p90,
         wavg(channel_p99, nullif(viewer_hours, 0)) as channel_p99,
-        wavg(top_1_share, nullif(viewer_hours, 0)) as top_1_share,
-        wavg(top_10_share, nullif(viewer_hours, 0)) as top_10_share
-    from {agg_game_viewership}
+        wavg(top_1_share, weight) as top_1_share,
+        wavg(top_10_share, weight) as top_10_share
+    from days
     group by game_key
 """
 
@@ -199,15 +208,19 @@ DISTRIBUTION = Query(
     """
     select
         max(all_channels)::bigint as nb_channels,
-        sum(avg_viewers * n * (2 * channels - n - all_channels))
-            / nullif(max(all_channels) * max(all_viewers), 0) as gini,
+        sum(avg_viewers * n * (2 * channels - n - all_channels)) / (max(all_channels) * any_value(total)) as gini,
         any_value(part[1]) as channel_median,
         any_value(part[2]) as channel_p90,
         any_value(part[3]) as channel_p99,
-        max(avg_viewers) / nullif(max(all_viewers), 0) as top_1_share,
+        max(avg_viewers) / any_value(total) as top_1_share,
         (select sum(avg_viewers) from (select avg_viewers from channels order by avg_viewers desc limit 10))
-            / nullif(max(all_viewers), 0) as top_10_share
-    from levels, (select quantile_cont(avg_viewers, [0.5, 0.9, 0.99]) as part from channels)
+            / any_value(total) as top_10_share
+    from levels, (
+        select
+            quantile_cont(avg_viewers, [0.5, 0.9, 0.99]) as part,
+            case when count(*) >= $concentration_min_channels then nullif(sum(avg_viewers), 0) end as total
+        from channels
+    )
     """,
     (_CHANNELS, _LEVELS),
     of_game=True,
@@ -264,7 +277,13 @@ QUERIES = {
     "channels": CHANNELS,
 }
 
-LAST_SNAPSHOT = "select max(snapshot_at) as last from {agg_platform_hourly}"
+# And the newest one that lies ahead of the clock.
+LAST_SNAPSHOT = """
+    select
+        max(snapshot_at) filter (snapshot_at <= $latest::timestamp) as last,
+        max(snapshot_at) filter (snapshot_at > $latest::timestamp) as ahead
+    from {agg_platform_hourly}
+"""
 
 # The newest name; where there is no table of games yet, or not yet this one, that of the range.
 NAMES_OF_GAME = {

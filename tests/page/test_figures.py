@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from fastapi.testclient import TestClient
 from page_data import DAYS, GAMES, HOSTILE, NOW, Made, Row, Table, partition, write
 
-from include.page.app import create_app
+from include.page.app import STATIC, create_app
+from include.page.queries import CONCENTRATION_MIN_CHANNELS
+from include.settings import DBT_PROJECT
 
+CONCENTRATION = ("gini", "top_1_share", "top_10_share")
 ALL = {"start": DAYS[0], "end": DAYS[-1]}
 
 
@@ -53,8 +58,11 @@ def test_games_over_several_days(made: Made, table: Table) -> None:
         assert row["viewer_hours"] == pytest.approx(sum(day["viewer_hours"] for day in days))
         assert row["viewer_share"] == pytest.approx(row["viewer_hours"] / every_hour)
         assert row["nb_channels"] == max(day["nb_channels"] for day in days)
-        for column in ("gini", "channel_median", "channel_p90", "channel_p99", "top_1_share", "top_10_share"):
+        for column in ("channel_median", "channel_p90", "channel_p99"):
             assert row[column] == pytest.approx(weighted(days, column)), column
+        for column in CONCENTRATION:
+            enough = [day for day in days if day["nb_channels"] >= 10]
+            assert row[column] == pytest.approx(weighted(enough, column)), column
     assert next(row["game_name"] for row in shown if row["game_key"] == 7) == HOSTILE
 
 
@@ -120,6 +128,8 @@ def test_how_fresh_it_is(client: TestClient, made: Made) -> None:
         "now": NOW.isoformat(),
         "last_snapshot": "2026-03-10T14:07:00",
         "is_stale": False,
+        "warnings": [],
+        "concentration_min_channels": CONCENTRATION_MIN_CHANNELS,
         "first_day": "2026-03-07",
         "last_day": "2026-03-10",
         "start": "2026-03-07",
@@ -128,6 +138,86 @@ def test_how_fresh_it_is(client: TestClient, made: Made) -> None:
     }
     later = TestClient(create_app(made.folder, lambda: NOW + timedelta(hours=2))).get("/data/status").json()
     assert later["is_stale"] is True
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(days=1), timedelta(days=3650)])
+def test_a_snapshot_dated_in_the_future_is_said_and_is_not_fresh(made: Made, ahead: timedelta) -> None:
+    def status(now: datetime) -> dict[str, object]:
+        found: dict[str, object] = TestClient(create_app(made.folder, lambda: now)).get("/data/status").json()
+        return found
+
+    at = NOW + ahead
+    rows = [{"snapshot_at": at}, {"snapshot_at": made.snapshots[-1]["snapshot_at"]}]
+    path = partition(made.folder, "agg_platform_hourly", at.date())
+    write(path, "agg_platform_hourly", rows if at.date() == NOW.date() else rows[:1])
+    found = status(NOW)
+    assert found["warnings"] == [f"A snapshot is dated in the future ({at:%Y-%m-%d %H:%M} UTC): a clock was wrong."]
+    assert (found["last_snapshot"], found["is_stale"], found["end"]) == ("2026-03-10T14:07:00", False, "2026-03-10")
+    assert status(at - timedelta(minutes=59))["warnings"] == []
+    if ahead > timedelta(hours=4):
+        assert status(NOW + timedelta(hours=2))["is_stale"] is True
+
+
+def test_only_snapshots_of_the_future(tmp_path: Path) -> None:
+    at = NOW + timedelta(days=9)
+    write(partition(tmp_path, "agg_platform_hourly", at.date()), "agg_platform_hourly", [{"snapshot_at": at}])
+    found = TestClient(create_app(tmp_path, lambda: NOW)).get("/data/status").json()
+    assert found["last_snapshot"] is None and found["is_stale"] and len(found["warnings"]) == 1
+    assert found["last_day"] == str(at.date())
+
+
+SMALL = "The snapshot is suspiciously small: 12 rows."
+BAD = "Raw file <b>x</b> is quarantined."
+
+
+@pytest.mark.parametrize(
+    ("report", "warnings"),
+    [
+        ({"snapshot": {"rows": 12, "warnings": [SMALL]}, "warnings": [BAD]}, [SMALL, BAD]),
+        ({"snapshot": None, "warnings": [BAD]}, [BAD]),
+        ({"snapshot": {"warnings": []}, "warnings": []}, []),
+        ('{"snapshot": null, "warn', []),
+        ("", []),
+        ("[]", []),
+        ({"snapshot": None, "warnings": None}, []),
+        (
+            {"snapshot": None, "warnings": [BAD * 99] * 25},
+            [(BAD * 99)[:500]] * 20 + ["5 more warnings are in the log of the last run's task report."],
+        ),
+    ],
+)
+def test_the_last_runs_warnings(client: TestClient, made: Made, report: object, warnings: list[str]) -> None:
+    (made.folder / "report.json").write_text(report if isinstance(report, str) else json.dumps(report))
+    assert client.get("/data/status").json()["warnings"] == warnings
+
+
+@pytest.mark.parametrize("channels", [1, 9, 10, 11])
+def test_concentration_needs_ten_channels(tmp_path: Path, channels: int) -> None:
+    facts = [
+        {"user_id": user, "game_id": 7, "game_key": 7, "nb_files": 1, "max_viewer_count": user}
+        | {"avg_viewer_count": float(user), "sum_viewer_count": user, "nb_observations": 1}
+        for user in range(1, channels + 1)
+    ]
+    # A day of an earlier rule, which gave them for any number of channels.
+    game = {"game_key": 7, "game_id": 7, "nb_channels": channels, "avg_viewers": 5.0, "viewer_hours": 5.0}
+    game |= {"channel_median": 0.4, **dict.fromkeys(CONCENTRATION, 0.4)}
+    write(partition(tmp_path, "fact_streams", DAYS[0]), "fact_streams", facts)
+    write(partition(tmp_path, "agg_game_viewership", DAYS[0]), "agg_game_viewership", [game])
+    client = TestClient(create_app(tmp_path, lambda: NOW))
+    [of_day] = zip(*(values := client.get("/data/games", params=ALL).json()["games"]).values(), strict=True)
+    of_day = dict(zip(values, of_day, strict=True))
+    of_facts = client.get("/data/distribution", params={"key": 7, **ALL}).json()["distribution"]
+    assert of_day["channel_median"] == 0.4 and of_facts["channel_median"] == [statistics.median(range(1, channels + 1))]
+    for column in CONCENTRATION:
+        assert (of_day[column] is None) == (of_facts[column] == [None]) == (channels < 10), column
+
+
+def test_the_minimum_of_channels_is_that_of_the_marts_and_is_said() -> None:
+    project = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text())
+    assert project["vars"]["concentration_min_channels"] == CONCENTRATION_MIN_CHANNELS
+    for page in ("index.html", "game.html"):
+        words = " ".join((STATIC / page).read_text().split())
+        assert f"fewer than {CONCENTRATION_MIN_CHANNELS} channels" in words
 
 
 @pytest.mark.parametrize("key", [-1, 7, 9])

@@ -241,7 +241,8 @@ export const amountAxis = (title, values) => ({
 
 /**
  * Fills a table.
- * @param columns each with `key`, `label`, and perhaps `show` (a value's text), `cell` (a row's node), `isText`
+ * @param columns each with `key`, `label`, and perhaps `show` (a value's text), `cell` (a row's node), `isText`,
+ *   `without` (why there may be no value)
  * @param options `sort`: the key to begin with, in descending order, which makes the heads buttons; `first`: rows shown
  *   at first; `caption`
  */
@@ -262,8 +263,9 @@ export function table(id, columns, data, { sort = null, first = Infinity, captio
           columns.map((column, i) => {
             const content = column.cell ? column.cell(row) : (column.show ?? count)(row[column.key]);
             const isHead = i === columns.findIndex((c) => c.isText);
-            const scope = isHead ? { scope: "row" } : {};
-            return element(isHead ? "th" : "td", content, { ...scope, class: column.isText ? "text" : "number" });
+            const more = isHead ? { scope: "row" } : {};
+            if (column.without && row[column.key] === null) more.title = column.without;
+            return element(isHead ? "th" : "td", content, { ...more, class: column.isText ? "text" : "number" });
           }),
         ),
       ),

@@ -35,7 +35,7 @@ function showDays({ day: days, avg_viewers, peak_viewers }) {
   }));
 }
 
-function showSpread({ distribution, lorenz }) {
+function showSpread({ distribution, lorenz }, fewest) {
   const spread = rows(distribution)[0];
   numbers("distribution", [
     ["Gini", gini(spread.gini)],
@@ -48,7 +48,10 @@ function showSpread({ distribution, lorenz }) {
   ]);
   byId("lorenz-chart").hidden = spread.gini === null;
   if (spread.gini === null) {
-    byId("lorenz-summary").textContent = "Nobody watched in this range: there is nothing to spread.";
+    byId("lorenz-summary").textContent =
+      spread.nb_channels < fewest
+        ? `${plural(spread.nb_channels, "channel")} in this range: fewer than ${fewest} are too few to say how evenly they share.`
+        : "Nobody watched in this range: there is nothing to spread.";
     return;
   }
   const { channel_share: x, viewer_share: y } = lorenz;
@@ -110,7 +113,7 @@ async function showPage() {
   ]);
   const [days, spread] = await Promise.all([get("game-days", asked), get("spread", asked)]);
   showDays(days["game-days"]);
-  if (spread.channels.rank.length) showSpread(spread);
+  if (spread.channels.rank.length) showSpread(spread, status.concentration_min_channels);
   table(
     "channels-table",
     [

@@ -2,7 +2,7 @@
 
 import {
   DASHES, SERIES, amountAxis, byId, chart, compact, count, day, dayAxis, element, escaped, gameName, gameUrl, get, gini,
-  hour, percent, plural, query, rows, say, shorten, showDownloads, showRange, table, utc,
+  hour, percent, plain, plural, query, rows, say, shorten, showDownloads, showRange, table, utc,
 } from "./common.js";
 
 const HOUR = 3_600_000;
@@ -23,6 +23,8 @@ function ago(milliseconds) {
 
 function showFreshness(status) {
   const last = status.last_snapshot;
+  byId("warnings").hidden = !status.warnings.length;
+  byId("warnings").replaceChildren(...status.warnings.map((warning) => element("li", plain(warning))));
   const place = byId("freshness");
   place.classList.toggle("stale", status.is_stale);
   if (!last) {
@@ -124,6 +126,8 @@ function showViewers({ time, nb_viewers, nb_streams }, range) {
   draw("streams-chart", nb_streams, "streams", SERIES[2]);
 }
 
+const TOO_FEW = "No day with viewers and enough channels: see How to read this";
+
 const gameLink = (range) => (game) =>
   element("a", element("bdi", gameName(game)), { href: gameUrl(game.game_key, range), title: gameName(game) });
 
@@ -135,14 +139,14 @@ const gameColumns = (range) => [
   { key: "viewer_hours", label: "Viewer hours", show: compact },
   { key: "viewer_share", label: "Share", show: percent },
   { key: "nb_channels", label: "Channels (busiest day)" },
-  { key: "gini", label: "Gini", show: gini },
+  { key: "gini", label: "Gini", show: gini, without: TOO_FEW },
 ];
 const spreadColumns = [
   { key: "channel_median", label: "Median" },
   { key: "channel_p90", label: "P90" },
   { key: "channel_p99", label: "P99" },
-  { key: "top_1_share", label: "Top 1", show: percent },
-  { key: "top_10_share", label: "Top 10", show: percent },
+  { key: "top_1_share", label: "Top 1", show: percent, without: TOO_FEW },
+  { key: "top_10_share", label: "Top 10", show: percent, without: TOO_FEW },
 ];
 
 /** A line a game, or bars where there is but one day. */
@@ -251,15 +255,20 @@ function showScatter(games, range) {
   });
 }
 
-async function showGames(range) {
+async function showGames(range, status) {
   const least = byId("min-channels");
   if (!least.reportValidity()) return;
   const { games } = await get("games", { ...range, min_channels: least.value });
   const found = rows(games);
   const all = found[0]?.nb_games ?? 0;
   const cut = all > found.length ? ` The ${count(found.length)} with most viewer hours are shown.` : "";
+  const without = found.filter((game) => game.gini === null).length;
+  const undrawn = without
+    ? ` ${plural(without, "game has", "games have")} no circle: no day with viewers and at least ` +
+      `${plural(status.concentration_min_channels, "channel")}.`
+    : "";
   byId("scatter-summary").textContent =
-    `${plural(all, "game has", "games have")} at least ${plural(Number(least.value), "channel")}.${cut}`;
+    `${plural(all, "game has", "games have")} at least ${plural(Number(least.value), "channel")}.${cut}${undrawn}`;
   showScatter(found, range);
   const options = { sort: "viewer_hours", first: 50, caption: "Games, sortable" };
   table("games-table", [...gameColumns(range), ...spreadColumns], found, options);
@@ -294,9 +303,9 @@ async function showPage() {
   byId("figures").hidden = false;
   if (viewers.time.length) showViewers(viewers, range);
   if (games.rank.length) showTopGames(rows(days["top-games"]), rows(games), range);
-  await showGames(range);
+  await showGames(range, status);
   byId("filter").addEventListener("submit", (event) => event.preventDefault());
-  byId("min-channels").addEventListener("change", () => showGames(range).catch(say));
+  byId("min-channels").addEventListener("change", () => showGames(range, status).catch(say));
   say();
 }
 
