@@ -37,12 +37,14 @@ run up reload: $(wildcard $(VENV)/.installed-azure $(VENV)/.installed-gcs $(VENV
 manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
 
 # Airflow reads it at any moment: it is put in its place whole, and is not the one that every dbt command writes anew. What
-# dbt has parsed is where Cosmos looks for it.
+# dbt has parsed is where Cosmos looks for it. The docs, which need no database, are for a data folder without any.
 $(MANIFEST): $(VENV)/.installed $(DBT_FILES)
 	@mkdir -p include/dbt/target && made="$$(mktemp -d include/dbt/target/XXXXXX)" && trap 'rm -rf "$$made"' EXIT && \
-	DATA_DIR="$(CURDIR)/data" $(BIN)/dbt --quiet parse --project-dir include/dbt --profiles-dir include/dbt \
-		--profile twitch_bi --target prod --target-path "$(CURDIR)/$$made" && \
-	mv "$$made/partial_parse.msgpack" include/dbt/target/ && mv "$$made/manifest.json" $@
+	export DATA_DIR="$(CURDIR)/data" && \
+	dbt() { $(BIN)/dbt --quiet "$$@" --project-dir include/dbt --profiles-dir include/dbt --profile twitch_bi --target prod \
+		--target-path "$(CURDIR)/$$made"; } && \
+	dbt parse && dbt docs generate --static --empty-catalog --no-compile && \
+	mv "$$made"/{partial_parse.msgpack,static_index.html} include/dbt/target/ && mv "$$made/manifest.json" $@
 
 run: $(MANIFEST) ## One whole pipeline run, then what it made (simulated streams where CLIENT_ID is unset)
 	@$(BIN)/python -m include.local run

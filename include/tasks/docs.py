@@ -43,7 +43,7 @@ def skip_unless_due(context: Any) -> None:
 
 
 def publish_first() -> None:
-    """Of a new data folder: the docs that were made with the image, unless there are some."""
+    """Gives a new data folder the docs that were made with the manifest or the image, until a run makes its own."""
     if (settings.DBT_PROJECT / MADE).is_file() and not published().is_file():
         publish(str(settings.DBT_PROJECT))
 

@@ -29,6 +29,11 @@ def test_all_of_it_listens_on_loopback_alone(up: Up) -> None:
     assert listening == {"127.0.0.1"}
 
 
+def test_the_dbt_docs_are_there_before_the_first_night(up: Up) -> None:
+    answer = up.api.session.get(f"{up.url}/cosmos/twitch_bi/dbt_docs_index.html", timeout=60)
+    assert answer.status_code == 200 and "model.twitch_bi.agg_game_viewership" in answer.text
+
+
 def test_the_workers_have_imported_dbt_before_they_get_a_task(up: Up) -> None:
     workers = [process for process in up.process.children(recursive=True) if "LocalExecutor" in process.cmdline()[0]]
     assert workers

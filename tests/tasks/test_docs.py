@@ -8,7 +8,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from runs import a_run
 
-from include.tasks.docs import publish, published, skip_unless_due
+from include import settings
+from include.tasks.docs import publish, publish_first, published, skip_unless_due
 
 
 @pytest.fixture
@@ -35,3 +36,14 @@ def test_new_docs_take_the_place_of_the_old_ones_and_leave_nothing_beside(projec
     publish(str(project))
     assert published().read_text() == "newer"
     assert [path.name for path in published().parent.iterdir()] == ["index.html"]
+
+
+def test_a_new_data_folder_has_the_docs_of_the_installation_until_a_run_makes_its_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "DBT_PROJECT", project)
+    publish_first()
+    assert published().read_text() == "new"
+    published().write_text("of the night")
+    publish_first()
+    assert published().read_text() == "of the night"
