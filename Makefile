@@ -18,17 +18,20 @@ help: ## Show what make can do
 venv: $(VENV)/.installed $(CLOUD:%=$(VENV)/.installed-%) ## Build the Python environment in .venv (CLOUD=azure, gcs or s3: with that cloud's part)
 
 $(VENV)/.installed: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-		{ echo "Python 3.11 to 3.13 is needed; this is $$($(PYTHON) --version). Try: make venv PYTHON=python3.12"; exit 1; }
-	@echo "Building the Python environment in $(VENV) (some minutes the first time) ..."
+	@version="$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"; case "$$version" in \
+		3.11 | 3.12 | 3.13) ;; \
+		*) echo "Error: Python 3.11 to 3.13 is needed, and $(PYTHON) is $${version:-no Python}. Install one, or name it:" \
+			"make $(or $(MAKECMDGOALS),run) PYTHON=python3.12" >&2; exit 1 ;; \
+	esac
+	@echo "Building the Python environment in $(VENV) (a minute or two the first time) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
+	@bin/install requirements.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
-	@echo "Adding what $< names ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@echo "Adding the packages of $< ..."
+	@bin/install $<
 	@touch $@
 
 # What was added for a cloud is kept up with the rest.
