@@ -29,7 +29,7 @@ from include.local.services import (
     running,
     simulator,
 )
-from include.local.summary import summary
+from include.local.summary import next_steps, summary
 
 DAG_ID = "twitch_streams"
 MAINTENANCE_DAG_ID = "maintenance"
@@ -86,6 +86,7 @@ def run(_: argparse.Namespace) -> int:
         code = run_and_tell(api)
     if code == 0:
         print(f"\n{summary(environment.data_dir, environment.raw_url)}")
+        print(f"\n{next_steps(environment.data_dir)}".rstrip())
     return code
 
 

@@ -111,7 +111,10 @@ class Api:
         return run_id
 
     def follow(self, dag_id: str, run_id: str, tell: Tell) -> str:
-        """Waits for a run's end, telling each change of a task's state; returns success or failed."""
+        """Waits for a run's end, telling each change of a task's state, and its error; returns success or failed.
+
+        Tasks that do not run because of another one are only counted.
+        """
         path = f"/dags/{dag_id}/dagRuns/{run_id}"
         told: dict[str, str] = {}
         names: dict[tuple[str, int], str] = {}  # a mapped task's instance has none while it waits for its next try
@@ -123,11 +126,15 @@ class Api:
                 if task_state in WAITING or name is None or told.get(name) == task_state:
                     continue
                 told[name], names[instance] = task_state, name
+                if task_state == "upstream_failed":
+                    continue
                 seconds = f" ({task['duration']:.1f} s)" if task["duration"] and task_state != "running" else ""
                 tell(f"{name:32} {task_state}{seconds}")
-                if task_state == "up_for_retry":
+                if task_state in {"up_for_retry", "failed"}:
                     tell(f"  {self.error(task)}")
             if state in FINISHED:
+                if not_run := list(told.values()).count("upstream_failed"):
+                    tell(f"{not_run} task{'s' * (not_run > 1)} did not run because of it (upstream_failed)")
                 return state
             time.sleep(0.5)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from pathlib import Path
 
 import duckdb
 
 from include.partitions import partition_files
-from include.settings import RAW_DATASET, RAW_TABLE
+from include.settings import RAW_DATASET, RAW_TABLE, ROOT
 
 SNAPSHOT = """
 select count(*), max(api_page_number), count(*) - count(distinct id), epoch(max(fetched_at) - min(fetched_at))
@@ -40,6 +43,12 @@ select
 from today left join names using (game_id)
 group by game_id order by viewers desc, game limit 10
 """
+
+# In one line and without an apostrophe, to be pasted into a shell.
+QUESTION = (
+    "select game_name, round(avg_viewers) as viewers, nb_channels, round(gini, 2) as gini "
+    'from "{games}" where avg_viewers >= 100 and gini is not null order by gini limit 10'
+)
 
 
 def summary(data_dir: Path, raw_url: str | None = None) -> str:
@@ -78,6 +87,33 @@ def summary(data_dir: Path, raw_url: str | None = None) -> str:
             f"Raw           {newest or f'{raw_url}/{RAW_DATASET}/{RAW_TABLE}'}",
             f"Facts         {data_dir / 'fact_streams.parquet'}/file_name_date=*/data.parquet",
             f"Working set   {data_dir / 'prod.duckdb'}",
+        ]
+    )
+
+
+def next_steps(data_dir: Path) -> str:
+    """What to do after a run: commands for a shell in the current folder, one of which asks the newest day's games.
+
+    Args:
+        data_dir: the data folder.
+
+    Returns:
+        Nothing where no make is at hand (the container), or without a day of games.
+    """
+    days = sorted(data_dir.glob("agg_game_viewership.parquet/file_name_date=*/data.parquet"))
+    if not days or not (ROOT / "Makefile").is_file():
+        return ""
+
+    def short(path: str | Path) -> str:
+        return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+
+    code = f'import duckdb; duckdb.sql("""{QUESTION.format(games=short(days[-1]))}""").show()'
+    return "\n".join(
+        [
+            "Next: a snapshot each full hour, and Airflow with its web UI",
+            "  make up",
+            "or a question: which games have a hundred viewers or more, and share them most evenly?",
+            f"  {short(sys.executable)} -c {shlex.quote(code)}",
         ]
     )
 

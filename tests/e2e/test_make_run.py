@@ -64,6 +64,10 @@ def test_two_runs_make_two_snapshots_and_the_oracles_facts(machine: Machine, tmp
             assert f"{len(warehouse.published()):,} rows" in done.stdout
             assert len(re.findall(r"^  .{38} +[\d,]+ +[\d,]+$", done.stdout, re.MULTILINE)) == 10
             assert str(files[-1]) in done.stdout
+            # What to do next works as it stands, with the environment that a terminal has.
+            question = re.findall(r"^  (\S+/bin/python -c .+)$", done.stdout, re.MULTILINE)
+            answer = subprocess.run(question, shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            assert "  make up\n" in done.stdout and "gini" in answer and "│" in answer
     assert rows[0] == sum(len(request.ids) for request in twitch.requests)
 
     # Each run opened and closed its check under one id, the second run under another.
@@ -90,6 +94,12 @@ def test_a_wrong_secret_is_refused_in_twitchs_words(machine: Machine) -> None:
         )
     assert done.returncode != 0
     assert "Task extract failed: " in done.stderr and "invalid client secret" in done.stderr
+    # The cause is said when it happens; what could not run after it takes one line, and no next step is told.
+    steps = done.stdout.partition(" ...\n  extract")[2].splitlines()
+    assert len(steps) < 8 and "invalid client secret" in done.stdout
+    [blocked] = [line for line in steps if "upstream_failed" in line]
+    assert re.fullmatch(r"  \d+ tasks did not run because of it \(upstream_failed\)", blocked)
+    assert "Next:" not in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert sorted(machine.data_dir.rglob("*.parquet")) == before
     assert [path for path, _, _ in server.pings] == ["/some-check/start", "/some-check/fail"]
@@ -202,4 +212,7 @@ def test_the_query_in_the_readme_answers(machine: Machine, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     [query] = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
     with duckdb.connect() as connection:
-        assert len(connection.execute(query).fetchall()) == 10
+        answer = connection.execute(query).fetchall()
+    assert len(answer) == 10
+    for _, viewers, channels, evenness in answer:
+        assert viewers >= 100 and channels >= 10 and 0 < evenness < 1
