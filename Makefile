@@ -42,6 +42,7 @@ manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
 # Airflow reads it at any moment: it is put in its place whole, and is not the one that every dbt command writes anew. What
 # dbt has parsed is where Cosmos looks for it. The docs, which need no database, are for a data folder without any.
 $(MANIFEST): $(VENV)/.installed $(DBT_FILES)
+	@echo "Preparing the dbt project ..."
 	@mkdir -p include/dbt/target && made="$$(mktemp -d include/dbt/target/XXXXXX)" && trap 'rm -rf "$$made"' EXIT && \
 	export DATA_DIR="$(CURDIR)/data" && \
 	dbt() { $(BIN)/dbt --quiet "$$@" --project-dir include/dbt --profiles-dir include/dbt --profile twitch_bi --target prod \
