@@ -151,7 +151,7 @@ def test_strangers_are_named_once_and_change_nothing(warehouse: Warehouse) -> No
 
 
 def test_reports_of_the_first_pipeline_stay_and_pass_every_test(warehouse: Warehouse) -> None:
-    """It wrote several files a day, without the newer columns. Raw has the last of these days; the others are archived."""
+    """It wrote several files a day, without newer columns. Raw still has the last of these days."""
     rows = {"user_id": 7, "game_id": None, "nb_files": 1, "file_names": ["a"], "avg_viewer_count": 2.0}
     for day, parts in (("2024-06-01", 2), ("2024-06-02", 1), ("2025-01-01", 2), ("__HIVE_DEFAULT_PARTITION__", 1)):
         folder = warehouse.facts / f"file_name_date={day}"
