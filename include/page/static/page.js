@@ -115,8 +115,13 @@ function showViewers({ time, nb_viewers, nb_streams }, range) {
         hovertemplate: `%{y:,.0f} ${name}<br>%{x|${isDaily ? "%a %-d %b %Y" : "%a %-d %b, %H:%M"}}<extra></extra>`,
       }],
       layout: {
-        xaxis:
-          days === 1 ? { type: "date", tickformat: "%H:%M", nticks: Math.floor(width / 70) } : dayAxis(days, width),
+        xaxis: {
+          ...(days === 1
+            ? { type: "date", tickformat: "%H:%M", nticks: Math.floor(width / 70) }
+            : dayAxis(days, width)),
+          // Around a single point, Plotly's own range is milliseconds.
+          ...(time.length === 1 ? { range: [range.start, `${range.end} 23:59`] } : {}),
+        },
         yaxis: { ...amountAxis(name, values), nticks: id === "streams-chart" ? 4 : 6, automargin: false },
         margin: { l: 64, r: 16, t: 12, b: 8 }, // the same, so that one chart's hours are above the other's
       },
