@@ -44,7 +44,6 @@ manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
 $(MANIFEST): $(VENV)/.installed $(DBT_FILES)
 	@echo "Preparing the dbt project ..."
 	@mkdir -p include/dbt/target && made="$$(mktemp -d include/dbt/target/XXXXXX)" && trap 'rm -rf "$$made"' EXIT && \
-	export DATA_DIR="$(CURDIR)/data" && \
 	dbt() { $(BIN)/dbt --quiet "$$@" --project-dir include/dbt --profiles-dir include/dbt --profile twitch_bi --target prod \
 		--target-path "$(CURDIR)/$$made"; } && \
 	dbt parse && dbt docs generate --static --empty-catalog --no-compile && \

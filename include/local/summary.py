@@ -100,7 +100,7 @@ def next_steps(data_dir: Path) -> str:
     Returns:
         Nothing where no make is at hand (the container), or without a day of games.
     """
-    days = sorted(data_dir.glob("agg_game_viewership.parquet/file_name_date=*/data.parquet"))
+    days = list(partition_files(data_dir / "agg_game_viewership.parquet").values())
     if not days or not (ROOT / "Makefile").is_file():
         return ""
 
