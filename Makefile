@@ -40,7 +40,7 @@ run up reload: $(wildcard $(VENV)/.installed-azure $(VENV)/.installed-gcs $(VENV
 manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
 
 # Airflow reads it at any moment: it is put in its place whole, and is not the one that every dbt command writes anew. What
-# dbt has parsed is where Cosmos looks for it. The docs, which need no database, are for a data folder without any.
+# dbt has parsed is where Cosmos looks for it. dbt's docs are made here too, without a database, for data folders that have none yet.
 $(MANIFEST): $(VENV)/.installed $(DBT_FILES)
 	@echo "Preparing the dbt project ..."
 	@mkdir -p include/dbt/target && made="$$(mktemp -d include/dbt/target/XXXXXX)" && trap 'rm -rf "$$made"' EXIT && \

@@ -47,18 +47,20 @@ class Line:
             headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
             raise LeftError(JSONResponse({"detail": "Too many requests at once: try again in a moment."}, 503, headers))
         has_turn = False
-        async with create_task_group() as group:
-            group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
-            await self._turn.acquire()
-            has_turn = True
-            group.cancel_scope.cancel()
-        if not has_turn:
-            # Nobody reads it, but the web server wants one.
-            raise LeftError(Response(status_code=499))
+        # Around all of it: a turn that a cancelled request keeps would be nobody's again.
         try:
+            async with create_task_group() as group:
+                group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
+                await self._turn.acquire()
+                has_turn = True
+                group.cancel_scope.cancel()
+            if not has_turn:
+                # Nobody reads it, but the web server wants one.
+                raise LeftError(Response(status_code=499))
             yield
         finally:
-            self._turn.release()
+            if has_turn:
+                self._turn.release()
 
 
 async def _cancel_when_gone(receive: Receive, scope: CancelScope) -> None:

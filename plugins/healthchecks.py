@@ -154,7 +154,7 @@ class SecretTarget(HTTPAdapter):
             with silence():
                 response = super().send(request, *args, **kwargs)
         except requests.RequestException as error:
-            raise requests.ConnectionError(root_cause(error)) from None
+            raise requests.ConnectionError(without(self.target, root_cause(error))) from None
         finally:
             request.url = base
         response.url = base

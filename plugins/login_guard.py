@@ -1,6 +1,6 @@
 """Asks who is there, and what they may do, in front of an app that a plugin adds to Airflow's web server.
 
-Airflow asks in its own API only. What a plugin mounts beside it, such as Cosmos' dbt docs and the page of
+Airflow checks logins and permissions only in its own API. What a plugin mounts beside it, such as Cosmos' dbt docs and the page of
 twitch_page.py, answers whoever reaches the port.
 """
 
@@ -26,7 +26,7 @@ GUARDED = ("/cosmos", "/twitch")
 LOGIN = "/api/v2/auth/login"
 # What is guarded shows this DAG's data: whoever may read the DAG may read that.
 DAG_ID = "twitch_streams"
-# A visitor's page comes in ten requests at once.
+# A browser sends about ten requests at once for a page.
 MOST_WAITING = 200
 FORBIDDEN = f"You may not read the DAG {DAG_ID}, and so not its data. Ask an admin of this Airflow for a role that may."
 
@@ -54,7 +54,7 @@ class LoginGuard:
         else:
             answer = self.app
             try:
-                # To ask costs more than all else: a request whose client leaves while others are asked is dropped.
+                # Checking a user costs most: a request is dropped if its client leaves before its turn.
                 async with self.line.turn(receive):
                     answer = await refusal(Request(scope, receive)) or answer
             except LeftError as left:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
 
-# A run of the hourly DAG that is due for longer than this no longer takes a snapshot.
+# A run of the hourly DAG that has been due for longer than this takes no snapshot.
 LIVE = timedelta(hours=2)
 
 

@@ -75,7 +75,7 @@ def test_a_long_installation_says_how_far_it_is(tmp_path: Path) -> None:
         ["bin/install", "requirements.txt"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "  1 of about 1 packages fetched, 0 installed"
+    assert "  1 of about 1 packages fetched, 0 installed" in done.stdout.splitlines()
     assert list(tmp_path.glob(".venv/lib/*/site-packages/slow.py"))
     (tmp_path / "requirements.txt").write_text("slow @ file:///nowhere.whl --hash=sha256:00\n")
     done = subprocess.run(

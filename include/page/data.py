@@ -68,7 +68,7 @@ class Data:
 
         def newest() -> Listing:
             files = self.reader.files(hourly)
-            # The day of the newest snapshot may hold only such as lie ahead.
+            # The newest day may hold only snapshots dated in the future.
             past = [file for file in files if file.day and file.day <= latest.date()]
             return {hourly: list(dict.fromkeys([*past[-2:], *files[-1:]]))}
 

@@ -71,7 +71,7 @@ def reload_success(context: Context) -> str | None:
 
 
 def backfill_start(context: Context) -> str | None:
-    """Of a backfill of the hourly DAG, which is a reload; at each attempt, as there."""
+    """The start of a backfill of the hourly DAG, which counts as a reload; at each attempt, like `reload_start`."""
     return reload_start(context) if is_backfill(context) else None
 
 
@@ -138,7 +138,7 @@ def remember_error(context: Context) -> None:
 
 
 def ping_connection(url: str) -> dict[str, Any]:
-    """The fields of the Airflow connection for a ping URL: whatever is secret of it goes where Airflow masks it."""
+    """The fields of the Airflow connection for a ping URL: its secret parts go where Airflow masks them."""
     parts = urlsplit(url)
     user, _, address = parts.netloc.rpartition("@")
     path = parts.path.strip("/")

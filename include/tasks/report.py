@@ -129,7 +129,7 @@ def row_warnings(database: duckdb.DuckDBPyConnection) -> tuple[int, list[str]]:
 
 
 def clock_warnings(database: duckdb.DuckDBPyConnection) -> list[str]:
-    """Of imported files that lie ahead of the clock."""
+    """A warning if imported files are dated in the future."""
     ahead, example = database.execute(
         "select count(*), max(file_name) from stg.raw_files where log_import_date is not null "
         "and file_name_datetime > now() at time zone 'UTC' + interval 1 hour"
@@ -176,16 +176,20 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def write(path: Path, snapshot: dict[str, Any] | None, warnings: Sequence[str]) -> None:
-    """Puts the report in the place of the old one in one step; a run without a snapshot keeps the last one's."""
+    """Puts the report in the place of the old one in one step.
+
+    The newest snapshot stays in it: a run may take none, and an earlier run may be done again.
+    """
+    written_at = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        last = json.loads(path.read_bytes())["snapshot"]
+        before = last["taken_at"]
+    except (OSError, ValueError, KeyError, TypeError):
+        last, before = None, ""
     if snapshot:
         taken_at = datetime.fromtimestamp(float(snapshot["load_id"]), UTC).isoformat(timespec="seconds")
-        last = {"taken_at": taken_at, "rows": snapshot["rows"], "warnings": snapshot["warnings"]}
-    else:
-        try:
-            last = json.loads(path.read_bytes())["snapshot"]
-        except (OSError, ValueError, KeyError, TypeError):
-            last = None
-    written_at = datetime.now(UTC).isoformat(timespec="seconds")
+        if taken_at >= before or before > written_at:  # or the clock was wrong then
+            last = {"taken_at": taken_at, "rows": snapshot["rows"], "warnings": snapshot["warnings"]}
     new = path.with_name(f".{path.name}.new")
     new.write_text(json.dumps({"written_at": written_at, "snapshot": last, "warnings": list(warnings)}, indent=1))
     new.replace(path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import socketserver
+import threading
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -151,6 +153,23 @@ def test_an_overloaded_server_is_tried_again(server: PingServer, messages: Calla
     assert "ping not recorded: 503 busy" in messages()
 
 
+class Echo(socketserver.StreamRequestHandler):
+    """Answers with the first line of the request."""
+
+    def handle(self) -> None:
+        self.wfile.write(self.rfile.readline())
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.parametrize(
     ("host", "reason"),
     [
@@ -159,12 +178,13 @@ def test_an_overloaded_server_is_tried_again(server: PingServer, messages: Calla
         ("https://[::1", "Invalid"),
         ("slow", "imed out"),
         ("not http", "SSLError"),
+        ("an echo", "BadStatusLine: POST /***"),
     ],
 )
 def test_a_server_in_trouble_harms_nothing(
-    monkeypatch: pytest.MonkeyPatch, messages: Callable[[], str], server: PingServer, host: str, reason: str
+    monkeypatch: pytest.MonkeyPatch, messages: Callable[[], str], server: PingServer, echo: str, host: str, reason: str
 ) -> None:
-    urls = {"slow": server.url, "not http": server.url.replace("http:", "https:")}
+    urls = {"slow": server.url, "not http": server.url.replace("http:", "https:"), "an echo": echo}
     connect(monkeypatch, urls.get(host, host), f"{PATH}?token=secret-of-a-query")
     server.answers = [(200, "OK", 1)]
     HealthchecksNotifier("success", attempts=2, timeout=0.2)(CONTEXT)

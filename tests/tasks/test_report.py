@@ -106,6 +106,12 @@ def test_the_page_gets_the_warnings_and_the_last_snapshot(warehouse: Warehouse) 
     last = {"taken_at": "2025-06-01T00:00:00+00:00", "rows": 7, "warnings": SNAPSHOT["warnings"]}
     assert written(warehouse)["snapshot"] == last
     assert written(warehouse).keys() == {"written_at", "snapshot", "warnings"}
+    earlier, from_the_future = ({**SNAPSHOT, "load_id": at, "warnings": []} for at in ("1748730000.5", "4102444800"))
+    report(TaskInstance({("extract", "return_value"): earlier}))  # of an earlier run that is done again
+    assert written(warehouse)["snapshot"] == last
+    for snapshot in (from_the_future, SNAPSHOT):  # a clock that was wrong once does not hide what comes after
+        report(TaskInstance({("extract", "return_value"): snapshot}))
+    assert written(warehouse)["snapshot"] == last
     path.write_text(path.read_text()[:20])
     report()
     assert written(warehouse)["snapshot"] is None

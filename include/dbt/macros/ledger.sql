@@ -79,7 +79,7 @@ select 'a reload'
 
 
 {#
-  Before stg_streams: which files to read. Wanted are those that are new or were set aside; in a reload all of its
+  Before stg_streams: which files to read. Wanted are those that are new or were quarantined; in a reload all of its
   window, and what is new on the days that it touches, since a day is written as a whole. A day whose rows have left the
   working set can only be made again as a whole, for what it wins and for what it loses: its other files come along as
   siblings, unless raw lacks one that the facts count (the obstacle).
@@ -208,7 +208,7 @@ set is_pruned = true
 where log_import_date is not null and file_name not in (select file_name from stg_streams__files);
 {%- endif %}
 
-{# A file that was set aside and is gone now has nothing left to tell. #}
+{# A quarantined file that is gone now has nothing left to tell. #}
 delete from {{ source('ledger', 'raw_files') }}
 where
   error is not null
