@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,16 @@ def connect(
     told = False
     while True:
         try:
+            # DuckDB would fetch an extension for the file of another program, such as SQLite.
+            if is_foreign(path):
+                raise duckdb.IOException("it does not begin like a DuckDB file")
             return duckdb.connect(str(path), read_only=read_only, config=config or {})
         except duckdb.Error as error:
             if is_unreadable(path, error):
                 raise DatabaseUnreadableError(
                     f"{path} is no database that this DuckDB can read: it is damaged, of a newer version, or another "
                     f"program's. Move it and {path.name}.wal away: the next dbt run makes it again from raw, and days "
-                    f"without raw files keep their facts in the Parquet. DuckDB says: {str(error).splitlines()[0]}"
+                    f"without raw files keep their facts in the Parquet. The reason: {str(error).splitlines()[0]}"
                 ) from None
             if LOCKED not in str(error):
                 raise
@@ -83,6 +87,14 @@ def connect(
                 tell(f"{path} is open elsewhere; waiting up to {timeout:.0f} s for it. DuckDB says: {error}")
                 told = True
         time.sleep(1)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether the file has another beginning than DuckDB's; an empty one has none, and becomes a database."""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(12)
+        return bool(head) and head[8:] != b"DUCK"
+    return False
 
 
 def is_unreadable(path: Path, error: duckdb.Error) -> bool:

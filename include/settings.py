@@ -226,7 +226,8 @@ def duckdb_memory_limit(environ: Mapping[str, str] | None = None) -> str:
         SettingsError: `DUCKDB_MEMORY_LIMIT` is no size.
     """
     limit = _value(environ, "DUCKDB_MEMORY_LIMIT") or "450MB"
-    if not re.fullmatch(r"(\d{1,6}(\.\d+)? *[KMG]|\d{1,3}(\.\d+)? *T)i?B|(100|\d\d?(\.\d+)?) *%", limit, re.IGNORECASE):
+    size = r"(?=.*[1-9])((\d{1,6}(\.\d+)? *[MG]|\d{1,3}(\.\d+)? *T)i?B|(100|\d\d?(\.\d+)?) *%)"
+    if not re.fullmatch(size, limit, re.IGNORECASE):
         raise SettingsError(f"DUCKDB_MEMORY_LIMIT={limit} is no size of memory: write it like 600MB or 2GB.")
     return limit
 

@@ -1,7 +1,7 @@
 """Asks who is there, and what they may do, in front of an app that a plugin adds to Airflow's web server.
 
-Airflow checks logins and permissions only in its own API. What a plugin mounts beside it, such as Cosmos' dbt docs and the page of
-twitch_page.py, answers whoever reaches the port.
+Airflow checks logins and permissions only in its own API. What a plugin mounts beside it, such as Cosmos' dbt docs and
+the page of twitch_page.py, answers whoever reaches the port.
 """
 
 from __future__ import annotations

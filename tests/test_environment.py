@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def test_a_python_that_does_not_do_is_named(tmp_path: Path, python: str, found: 
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
     command = ["make", "-f", ROOT / "Makefile", target, f"PYTHON={python}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and done.stdout == ""
     assert done.stderr.startswith(
         f"Error: Python 3.11 to 3.13 is needed, and {python} is {found}. Install one, or name it: "

@@ -42,6 +42,8 @@ def test_values_are_typed_and_blank_ones_are_unset() -> None:
         ("REPORTING_URL", "abfs://c/p?sv=2024&sig=secret", "REPORTING_URL holds one of @"),
         ("DUCKDB_MEMORY_LIMIT", "lots", "DUCKDB_MEMORY_LIMIT=lots is no size of memory: write it like 600MB or 2GB"),
         ("DUCKDB_MEMORY_LIMIT", "600", "DUCKDB_MEMORY_LIMIT=600 is no size of memory"),
+        ("DUCKDB_MEMORY_LIMIT", "0MB", "DUCKDB_MEMORY_LIMIT=0MB is no size of memory"),
+        ("DUCKDB_MEMORY_LIMIT", "1kb", "DUCKDB_MEMORY_LIMIT=1kb is no size of memory"),
         ("DUCKDB_MEMORY_LIMIT", "101%", "DUCKDB_MEMORY_LIMIT=101% is no size of memory"),
         ("DUCKDB_MEMORY_LIMIT", "1'; drop table x", "is no size of memory"),
         ("TWITCH_API_URL", "api.twitch.tv/helix", "TWITCH_API_URL is no URL"),

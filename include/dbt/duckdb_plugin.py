@@ -23,7 +23,7 @@ from dbt_common.exceptions import DbtRuntimeError
 from include.database import DatabaseError, connect, memory_limit
 from include.dbt.raw_reader import RawReader
 from include.files import sync
-from include.partitions import FILE, partition_files, strangers, take_over
+from include.partitions import COPIED, FILE, partition_files, strangers, supersede, take_over
 from include.settings import RAW_DATASET, SettingsError, data_dir, duckdb_memory_limit, raw_url
 
 logger = AdapterLogger("DuckDB")
@@ -127,9 +127,13 @@ def replace_file(source: str, target: str) -> str:
 def replace_partition(source: str, partition: str) -> str:
     """Moves the finished file `source` into the folder `partition`, as its one file; returns the final path.
 
-    A reader sees the partition as it was or as it is. The folder may not exist yet.
+    A reader sees the partition as it was or as it is. The folder may not exist yet, or hold files of DuckDB's own COPY
+    that could not be taken over: those leave.
     """
     folder = Path(partition)
+    if copied := [path for path in folder.glob("data_*") if COPIED.fullmatch(path.name)]:
+        supersede(copied, Path(source), folder)
+        return str(folder / FILE)
     is_new = not folder.is_dir()
     folder.mkdir(parents=True, exist_ok=True)
     target = replace_file(source, str(folder / FILE))

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import duckdb
 
-from include.partitions import partition_files
+from include.partitions import is_whole, partition_files
 
 T = TypeVar("T")
 
@@ -161,7 +161,7 @@ class Reader:
     def _complaint(self, error: Exception, listing: Listing) -> str:
         """Names the file that cannot be read, from the data folder on, and why."""
         paths = [file.path for files in listing.values() for file in files]
-        broken = next((path for path in paths if path in str(error) or not _is_whole(path)), None)
+        broken = next((path for path in paths if path in str(error) or not is_whole(Path(path))), None)
         reason = str(error).splitlines()[0].replace(f"{self.data_dir}/", "")
         if broken is None:
             return f"The data cannot be read: {reason}"
@@ -189,12 +189,3 @@ def _files(paths: Mapping[date, Path] | Mapping[None, Path]) -> Iterator[File]:
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()
             yield File(day, str(path), stat.st_ino, stat.st_mtime_ns)
-
-
-def _is_whole(path: str) -> bool:
-    """Whether the file begins and ends as Parquet does."""
-    with contextlib.suppress(OSError), Path(path).open("rb") as file:
-        head = file.read(4)
-        file.seek(-4, 2)
-        return head == file.read(4) == b"PAR1"
-    return False

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include import settings
 from include.dbt_group import dbt_vars
+from include.partitions import partition_files
 from include.tasks.object_storage import hand_over_raw
 
 if TYPE_CHECKING:
@@ -91,9 +92,14 @@ def asked_for(params: Mapping[str, Any], now: datetime) -> Window:
             f"start={start} must lie before end={end}, which is excluded: a whole day ends at 00:00 of the next. "
             "Nothing was changed."
         )
-    if start > now:
-        raise AirflowFailException(f"start={start} lies in the future. Nothing was changed.")
-    return start, min(end, start_of_day(now) + DAY)
+    if start <= now:
+        return start, min(end, start_of_day(now) + DAY)
+    # A clock that was wrong once may have dated a snapshot in the future, whose day is to go.
+    if not params["remove_empty_days"]:
+        raise AirflowFailException(
+            f"start={start} lies in the future. Only days to be removed may (remove_empty_days). Nothing was changed."
+        )
+    return start, end
 
 
 def days_of(start: datetime, end: datetime) -> list[Window]:
@@ -126,8 +132,7 @@ def all_of_history(params: Mapping[str, Any]) -> tuple[list[Window], list[str]]:
         raise AirflowFailException(
             f"Raw holds no committed file in {raw_url or data_dir}. {doubt}? Nothing was changed."
         )
-    published = (folder.name.partition("=")[2] for folder in (data_dir / "fact_streams.parquet").glob("*=????-??-??"))
-    without_raw = sorted(set(published) - days)
+    without_raw = sorted({str(day) for day in partition_files(data_dir / "fact_streams.parquet")} - days)
     if params["remove_empty_days"]:
         days, without_raw = days | set(without_raw), []
     if without_raw:

@@ -138,7 +138,8 @@ def clock_warnings(database: duckdb.DuckDBPyConnection) -> list[str]:
         return []
     return [
         f"{ahead:,} imported raw file(s) are dated in the future ({example}). If this machine's clock is slow, set it; "
-        "if the clock that dated them was fast, move them away and reload their days with remove_empty_days."
+        "if the clock that dated them was fast, move them away and trigger twitch_streams_reload for their days with "
+        '"Remove empty days".'
     ]
 
 

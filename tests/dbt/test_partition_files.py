@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import threading
@@ -128,9 +129,60 @@ def test_files_that_cannot_be_merged_stay_and_are_named(tmp_path: Path, dataset:
     folder.mkdir()
     write(folder / "data_0.parquet", 0)
     (folder / "data_1.parquet").write_text("torn")
-    with pytest.raises(OSError, match=r"data_0.parquet, data_1.parquet in .*06-01 cannot be merged .*data_1.parquet"):
+    (told,) = take_over(str(dataset), empty_folder(str(tmp_path / "work")))
+    assert told == "file_name_date=2024-06-01: data_1.parquet cannot be read; data_0.parquet, data_1.parquet left alone"
+    (folder / "data_1.parquet").write_bytes(b"PAR1 garbled PAR1")
+    (told,) = take_over(str(dataset), empty_folder(str(tmp_path / "work")))
+    assert "data_0.parquet, data_1.parquet cannot be merged into data.parquet, and are left alone" in told
+    assert strangers(str(dataset)) == [f"{folder.name}/data_{number}.parquet" for number in range(2)]
+
+
+def test_a_file_that_is_made_again_takes_the_place_of_torn_ones(tmp_path: Path, dataset: Path) -> None:
+    folder = dataset / "file_name_date=2024-06-01"
+    folder.mkdir()
+    for name in ("data_0.parquet", "data_1.parquet", "notes.txt"):
+        (folder / name).write_text("torn")
+    work = Path(empty_folder(str(tmp_path / "work")))
+    write(work / "written", 0)
+    assert replace_partition(str(work / "written"), str(folder)) == str(folder / "data.parquet")
+    assert sorted(path.name for path in folder.iterdir()) == ["data.parquet", "notes.txt"]
+    assert partition_files(dataset) == {date(2024, 6, 1): folder / "data.parquet"}
+
+
+def test_a_kill_between_two_renames_loses_no_day(
+    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system cannot exchange two folders in one step."""
+    folder, rename = dataset / "file_name_date=2024-06-01", Path.rename
+    folder.mkdir()
+    for number in range(2):
+        write(folder / f"data_{number}.parquet", number)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.parent.name == "work":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", killed)
         take_over(str(dataset), empty_folder(str(tmp_path / "work")))
-    assert len(list(folder.iterdir())) == 2
+    assert not folder.exists()
+    assert len(take_over(str(dataset), empty_folder(str(tmp_path / "work")))) == 1
+    assert [path.name for path in dataset.rglob("*")] == [folder.name, "data.parquet"]
+
+
+def test_files_with_long_lists_are_merged_in_little_memory(tmp_path: Path, dataset: Path) -> None:
+    folder = dataset / "file_name_date=2024-06-01"
+    folder.mkdir()
+    for number in range(2):
+        duckdb.sql(
+            "select range as user_id, ['1748736000.' || n || '.a-name-of-a-file.parquet' for n in range(24)] as names "
+            "from range(300000)"
+        ).write_parquet(str(folder / f"data_{number}.parquet"))
+    (told,) = take_over(str(dataset), empty_folder(str(tmp_path / "work")))
+    assert told.endswith("became data.parquet")
+    assert duckdb.sql(f"select count(*) from '{folder}/data.parquet'").fetchall() == [(600_000,)]
 
 
 def test_strangers_are_named_once_and_change_nothing(warehouse: Warehouse) -> None:

@@ -115,6 +115,7 @@ def test_by_hand_tests_look_at_all_days_and_in_the_hourly_dag_at_new_ones(wareho
     [
         ("datawarehouse/fact_streams.sql", "max(viewer_count)", "max(viewer_count) + 1", "fact_streams"),
         ("intermediate/int_streams.sql", "select", "select  ", "agg_game_viewership"),
+        ("../macros/rules.sql", "10000000000", "1000", "fact_streams"),
     ],
 )
 def test_days_that_show_an_earlier_sql_are_counted_until_they_are_reloaded(
@@ -123,6 +124,10 @@ def test_days_that_show_an_earlier_sql_are_counted_until_they_are_reloaded(
     for day in (1, 2, 3):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
     run = ["run", "--select", "+fact_streams", f"+{shows}"]
+    assert "earlier SQL" not in warehouse.dbt(*run, project=project).stdout
+    # An earlier version of this project did not record the SQL of its days.
+    unknown = f"update dwh.{shows}__partitions set rule = null where partition_value = '2025-01-01'"
+    warehouse.query(unknown, read_only=False)
     assert "earlier SQL" not in warehouse.dbt(*run, project=project).stdout
     replace(project / "models" / file, old, new)
     before = warehouse.partitions()
@@ -133,6 +138,10 @@ def test_days_that_show_an_earlier_sql_are_counted_until_they_are_reloaded(
     assert warehouse.partitions() == before
     days = asked(reload_start="2025-01-01", reload_end="2025-01-03")
     assert f"{told}1" in warehouse.dbt(*run, project=project, **days).stdout
+    # Of a day without raw files, no reload makes anything.
+    for raw_file in (warehouse.raw / "twitch_streams").glob("17358*"):
+        raw_file.unlink()
+    assert "earlier SQL" not in warehouse.dbt(*run, project=project).stdout
 
 
 def test_a_database_that_does_not_know_the_sql_of_its_days_says_nothing(warehouse: Warehouse) -> None:

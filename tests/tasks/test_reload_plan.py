@@ -88,6 +88,11 @@ def test_some_hours_of_today_in_any_offset() -> None:
     assert planned(**window) == [("2025-03-31T07:00", "2025-03-31T10:00")]
 
 
+def test_a_day_of_the_future_may_be_removed() -> None:
+    window = {"start": "2036-01-01T00:00:00Z", "end": "2036-01-02T00:00:00Z"}
+    assert planned(**window, remove_empty_days=True) == [("2036-01-01T00:00", "2036-01-02T00:00")]
+
+
 def test_a_window_over_midnight_is_a_piece_a_day_and_ends_today_at_the_latest() -> None:
     assert planned(start="2025-03-29T22:00:00Z", end="2026-01-01T00:00:00Z") == [
         ("2025-03-29T22:00", "2025-03-30T00:00"),
@@ -126,8 +131,14 @@ def test_all_of_history_is_each_day_that_raw_holds(warehouse: Warehouse, caplog:
     for at in ("2025-01-03T23:59:59", "2025-01-01T00:00:00", "2025-01-01T12:00:00"):
         warehouse.add_file(at, streams(1))
     warehouse.add_file("2025-01-05T12:00:00", streams(1), commit=False)
-    (warehouse.facts / "file_name_date=2024-12-31").mkdir(parents=True)
-    (warehouse.facts / "file_name_date=2025-01-01").mkdir(parents=True)
+    for day in (
+        "file_name_date=2024-12-31",
+        "file_name_date=2025-01-01",
+        "file_name_date=2025-02-31",
+        "old=2025-01-05",
+    ):
+        (warehouse.facts / day).mkdir(parents=True)
+        (warehouse.facts / day / "data.parquet").touch()
     assert planned(all_days=True) == [
         ("2025-01-01T00:00", "2025-01-02T00:00"),
         ("2025-01-03T00:00", "2025-01-04T00:00"),

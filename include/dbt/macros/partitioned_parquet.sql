@@ -173,9 +173,9 @@
 {% endmacro %}
 
 
-{# A text that changes with the SQL of a model, or with that of one above it. #}
+{# A text that changes with the SQL of a model, with that of one above it, or with the rules of valid rows and ids. #}
 {% macro rule_of(sql) %}
-  {%- set texts = [sql] -%}
+  {%- set texts = [sql, why_rejected(), as_id('id')] -%}
   {%- for id in models_above(model, []) | sort -%} {%- do texts.append(graph.nodes[id].raw_code) -%} {%- endfor -%}
   {{ return(local_md5(texts | join)) }}
 {% endmacro %}
@@ -190,11 +190,17 @@
 {% endmacro %}
 
 
-{# One warning where partitions were written by an earlier SQL, with the command that makes them again. #}
+{#
+  One warning where partitions were written by an earlier SQL, with the command that makes them again: of the days that raw
+  still holds. Days that have no rule are named with others, and not by themselves: then nothing is known of a change.
+#}
 {% macro name_earlier_rules(state, rule) %}
+  {%- set is_earlier = "nb_rows > 0 and rule is distinct from " ~ quote_literal(rule) -%}
+  {%- if query_value("count(rule) from " ~ state ~ " where " ~ is_earlier) == 0 -%} {{ return('') }} {%- endif -%}
   {%- set earlier = run_query(
-    "select count(*), min(partition_value), max(partition_value) from " ~ state
-    ~ " where nb_rows > 0 and rule <> " ~ quote_literal(rule)).rows[0] -%}
+    "select count(*), min(partition_value), max(partition_value) from " ~ state ~ " where " ~ is_earlier
+    ~ " and partition_value in (select cast(cast(file_name_datetime as date) as varchar) from "
+    ~ source('raw', 'committed_files') ~ ")").rows[0] -%}
   {%- if earlier[0] > 0 -%}
     {%- do exceptions.warn(
       this.identifier ~ ": days that still show an earlier SQL of the model, or of one above it: " ~ earlier[0]

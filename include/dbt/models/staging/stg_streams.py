@@ -40,6 +40,7 @@ IDS = {"id", "user_id", "game_id"}
 EXACT = {"FLOAT": 2**24, "DOUBLE": 2**53, "DECIMAL": 2**53}
 # Of so many rows or more, a file is quarantined if more than half are rejected: the file is wrong, not the rows.
 MIN_ROWS = 100
+REMEDY = "; to be rid of it"
 PARQUET = "read_parquet($paths, file_row_number = true, filename = 'stg_streams__path')"
 # DuckDB would read other files as well, which the name matches as a pattern. A backslash also stands for what is not
 # UTF-8 (list_files).
@@ -74,7 +75,7 @@ def model(dbt, session):
         refusal = in_future(taken_at, path) if is_early else obstacle
         columns, nb_rows, seconds, error = (None, None, None, refusal) if refusal else check_file(session, name, path)
         if error and not is_early and (obstacle or not is_wanted):
-            failed_days[day] = error if obstacle else f"{name}: {error}"
+            failed_days[day] = error if obstacle else f"{name}: {error.partition(REMEDY)[0]}"
         elif not error:
             readable_days.add(day)
         session.execute(
@@ -150,7 +151,7 @@ def check_file(session, name, path):
         if out_of_reach := quoted_in(str(error)):
             # Nothing is wrong with the file.
             raise RuntimeError(out_of_reach) from None
-        return None, None, None, f"{str(error).splitlines()[0]}; to be rid of it, move {path} away"
+        return None, None, None, f"{str(error).splitlines()[0]}{REMEDY}, move {path} away"
     for column, n in zip(optional, nb_lost, strict=True):
         if n:
             logger.warning(f"{name}: {column} has no usable value in {n:,} of {nb_rows:,} rows: null")
