@@ -10,7 +10,6 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include import settings
 from include.dbt_group import dbt_vars
-from include.partitions import partition_files
 from include.tasks.object_storage import hand_over_raw
 
 if TYPE_CHECKING:
@@ -119,6 +118,7 @@ def all_of_history(params: Mapping[str, Any]) -> tuple[list[Window], list[str]]:
     # Imported here: dlt costs more than the parsing of all DAGs together.
     from include.extract.errors import RefusedError
     from include.extract.raw_objects import raw_of
+    from include.partitions import partition_files
 
     environment = settings.load()
     data_dir, raw_url = environment.data_dir, environment.raw_url
