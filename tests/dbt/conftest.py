@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from warehouse import Warehouse
 
+from include.settings import DBT_PROJECT
+
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -20,3 +22,9 @@ def warehouse(folders: tuple[Path, Path]) -> Warehouse:
     shutil.rmtree(data_dir, ignore_errors=True)
     data_dir.mkdir()
     return Warehouse(data_dir, scratch)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the dbt project, to be changed."""
+    return shutil.copytree(DBT_PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("target", "logs"))

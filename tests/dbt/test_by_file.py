@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from warehouse import SNAPSHOT, Warehouse, streams
-
-from include.settings import DBT_PROJECT
+from warehouse import SNAPSHOT, Warehouse, replace, streams
 
 MODEL = "models/intermediate/int_streams"
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the dbt project, to be changed."""
-    return shutil.copytree(DBT_PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("target", "logs"))
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
 
 
 def run(warehouse: Warehouse, project: Path, *arguments: str) -> str:

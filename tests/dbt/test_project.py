@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from states import BY_DAY, DIMENSIONS
-from warehouse import Warehouse, asked, streams
-
-from include.settings import DBT_PROJECT
+from warehouse import Warehouse, asked, replace, streams
 
 
 def test_unit_tests_pass_and_docs_are_complete(warehouse: Warehouse) -> None:
@@ -48,17 +45,6 @@ def test_every_sql_model_has_an_enforced_contract_and_unit_tests(warehouse: Ware
         if node["resource_type"] == "model" and node["language"] == "sql":
             assert node["config"]["contract"]["enforced"] is True
             assert node["name"] in tested
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project, to be changed."""
-    return shutil.copytree(DBT_PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("target", "logs"))
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
 
 
 def test_a_change_that_breaks_the_contract_is_refused(warehouse: Warehouse, project: Path) -> None:

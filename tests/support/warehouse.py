@@ -48,6 +48,12 @@ def asked(**about: object) -> dict[str, str]:
     return {f"TWITCH_BI_{name.upper()}": str(value) for name, value in about.items()}
 
 
+def replace(path: Path, old: str, new: str) -> None:
+    """Changes a file of a project's copy."""
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
 @dataclass
 class Warehouse:
     """One DATA_DIR and the two folders that dbt writes besides."""
