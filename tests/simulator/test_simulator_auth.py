@@ -10,14 +10,6 @@ def unauthorized(message):
     return {"error": "Unauthorized", "status": 401, "message": message}
 
 
-def test_token_answer(start):
-    answer = start(token_lifetime=3_600).post_form()
-    body = answer.json()
-    assert answer.status_code == 200
-    assert body.keys() == {"access_token", "expires_in", "token_type"}
-    assert (body["expires_in"], body["token_type"]) == (3_600, "bearer")
-
-
 @pytest.mark.parametrize(
     ("changes", "status", "message"),
     [
@@ -84,14 +76,3 @@ def test_token_expires(start):
     time.sleep(0.85)
     assert client.page().json() == unauthorized("Invalid OAuth token")
     assert client.login().page().status_code == 200
-
-
-def test_two_tokens_live_side_by_side(plain):
-    client = plain.login()
-    client.post_form()
-    assert client.page().status_code == 200
-
-
-def test_health_needs_no_token_and_tells_nothing(plain):
-    answer = requests.get(plain.simulator.api_url.replace("/helix", "/health"), timeout=5)
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -102,41 +101,12 @@ def test_clock_can_be_shifted(monkeypatch, offset, seconds):
     assert seen[0] == pytest.approx(seconds, abs=2)
 
 
-def test_server_ends_with_its_block():
-    with serve(SimulatorConfig(streams=1)) as simulator:
-        assert health(simulator).ok
-    with pytest.raises(requests.ConnectionError):
-        health(simulator)
-    assert not [thread for thread in threading.enumerate() if thread.name == "simulator"]
-
-
-def test_server_ends_with_a_failing_block():
-    with pytest.raises(KeyError), serve(SimulatorConfig(streams=1)):
-        raise KeyError
-    assert not [thread for thread in threading.enumerate() if thread.name == "simulator"]
-
-
 def test_slow_answer_does_not_hold_up_the_end(connect):
     with serve(SimulatorConfig(streams=1, faults=(parse_fault("slow~30"),))) as simulator:
         with pytest.raises(requests.ReadTimeout):
             connect(simulator).login().page(timeout=0.1)
         before = time.monotonic()
     assert time.monotonic() - before < 5
-
-
-def test_two_servers_share_nothing(connect):
-    with serve(SimulatorConfig(streams=1)) as one, serve(SimulatorConfig(streams=1)) as two:
-        client, stranger = connect(one).login(), connect(two)
-        stranger.session.headers = client.session.headers
-        assert client.page().status_code == 200
-        assert stranger.page().status_code == 401
-        assert len(two.requests) == 1
-
-
-def test_requests_are_not_kept_unless_asked_for(connect):
-    with serve(SimulatorConfig(streams=1), log_requests=False) as simulator:
-        assert connect(simulator).login().page().ok
-        assert simulator.requests == []
 
 
 def test_secret_stays_out_of_repr_and_output(capfd, connect):
@@ -147,8 +117,3 @@ def test_secret_stays_out_of_repr_and_output(capfd, connect):
         assert connect(simulator).post_form(client_secret="keep-me-quiet").status_code == 200
     out, err = capfd.readouterr()
     assert out == err == ""
-
-
-def test_clock_out_of_range_is_told_at_start():
-    with pytest.raises(ValueError, match="from 1970 to 2100"), serve(SimulatorConfig(clock=lambda: -1)):
-        pass
