@@ -10,7 +10,7 @@ DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path i
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test faults backfill-check cloud-check image-check server-check soak lint audit format bench lock clean
+.PHONY: help venv run up reload manifest test test-all faults backfill-check cloud-check image-check server-check soak lint audit format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,7 +58,10 @@ up: $(MANIFEST) ## Airflow with its web UI on loopback, the hourly DAG switched 
 reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14 (both included), or ALL=1
 	@$(BIN)/python -m include.local reload --start '$(START)' --end '$(END)' --all '$(ALL)'
 
-test: $(VENV)/.installed-dev $(MANIFEST) ## All tests
+test: $(VENV)/.installed-dev $(MANIFEST) ## What needs neither a running Airflow nor a browser, and one pipeline run through a scheduler
+	@$(BIN)/python -m pytest -m "not airflow"
+
+test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: the web UI in a browser, backfills, and the README's commands too
 	@$(BIN)/python -m pytest
 
 faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)

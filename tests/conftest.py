@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,28 @@ class OneProcessAFile(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneProcessAFile:
     """How xdist spreads the tests."""
     return OneProcessAFile(config, log)
+
+
+def in_checkout() -> set[str]:
+    """All files of the checkout but those that Python, make and the tools keep there."""
+    kept = {".git", ".venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+    found = set()
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in kept and not name.endswith(".egg-info")]
+        found.update(f"{folder}/{name}" for name in files)
+    return found
+
+
+known = in_checkout()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """A test that leaves a file in the checkout fails: another one may pass only because of it."""
+    yield
+    left = in_checkout() - known
+    known.update(left)
+    assert not left, f"left in the checkout, by this test or one that ran beside it: {', '.join(sorted(left))}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
