@@ -7,6 +7,7 @@ import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -115,6 +116,10 @@ class Pipeline(RuleBasedStateMachine):
         self.check()
 
 
+@pytest.mark.promise(
+    "files arrive, change and leave in any order, runs and reloads take turns",
+    "facts and marts equal oracles that share no code with the models",
+)
 def test_any_order_of_events_ends_equal_to_the_oracle(warehouse: Warehouse) -> None:
     Pipeline.warehouse = warehouse
     run_state_machine_as_test(

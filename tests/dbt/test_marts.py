@@ -29,6 +29,7 @@ def one(user: int, viewers: int, *, game: str = "5", name: str = "Name", stream:
     }
 
 
+@pytest.mark.promise("a category has fewer than ten channels")
 @pytest.mark.parametrize(
     "snapshot",
     [
@@ -81,6 +82,10 @@ def test_a_name_is_the_latest_that_any_day_has_said(warehouse: Warehouse) -> Non
     assert_marts_equal_the_oracle(warehouse)
 
 
+@pytest.mark.promise(
+    "a file leaves raw, or a name in it was wrong",
+    "the reload of its day takes back what only that file had said, from the dimensions, too",
+)
 def test_a_reload_takes_back_what_a_removed_file_had_said(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", [one(7, 1, name="First"), one(9, 1)])
     gone = warehouse.add_file("2025-01-03T10:00:00", [one(7, 1, name="Third"), one(8, 1, game="6")])
@@ -94,6 +99,7 @@ def test_a_reload_takes_back_what_a_removed_file_had_said(warehouse: Warehouse) 
     assert_marts_equal_the_oracle(warehouse)
 
 
+@pytest.mark.promise("a file leaves raw, or a name in it was wrong")
 def test_a_reload_takes_a_corrected_name_of_the_same_snapshot(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", [one(7, 1, name="Before")])
     path = warehouse.add_file("2025-01-02T10:00:00", [one(7, 1, name="Wrong")])

@@ -74,6 +74,10 @@ IDS = {
 }
 
 
+@pytest.mark.promise(
+    "a raw file has ids as floats, other types, or other case of names",
+    "ids keep their value; an optional column costs itself, and the log says how many values",
+)
 def test_ids_keep_their_value_whatever_their_type(warehouse: Warehouse) -> None:
     names = {
         put(warehouse, f"2025-06-01T00:{number:02}:00", change(table(ROWS))): case
@@ -122,6 +126,7 @@ OPTIONAL = {
 }
 
 
+@pytest.mark.promise("a raw file has ids as floats, other types, or other case of names")
 def test_an_optional_column_costs_itself_and_not_the_file(warehouse: Warehouse) -> None:
     names = {}
     for number, (case, (column, array, _)) in enumerate(OPTIONAL.items()):
@@ -149,6 +154,7 @@ def rejected(count: int, of: int) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.promise("most rows of a file would be rejected", "it is quarantined, with the column and the count")
 @pytest.mark.parametrize("late", [False, True], ids=["new", "reloaded"])
 def test_a_file_that_is_mostly_rejected_is_quarantined(warehouse: Warehouse, late: bool) -> None:
     wrong = warehouse.add_file("2025-06-01T10:00:00", rejected(51, 100))
@@ -181,6 +187,10 @@ def window(at: str) -> list[str]:
 KEEP = ["--vars", '{"keep_days": 2}']
 
 
+@pytest.mark.promise(
+    "a raw file is dated in the future, or the clock was put back",
+    "a new file is quarantined; imported history stays; nothing is pruned for it; the page says so and is not fresh",
+)
 def test_a_file_dated_in_the_future_is_quarantined_and_prunes_nothing(warehouse: Warehouse) -> None:
     now = warehouse.add_file(ahead(-1), rejected(0, 5))
     nearly = warehouse.add_file(ahead(0.9), rejected(0, 5))
@@ -221,6 +231,7 @@ def run(warehouse: Warehouse, project: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.promise("a raw file is dated in the future, or the clock was put back")
 def test_a_clock_that_was_put_back_does_not_quarantine_history(
     warehouse: Warehouse, at_another_time: Callable[[str], Path]
 ) -> None:
@@ -237,6 +248,7 @@ def test_a_clock_that_was_put_back_does_not_quarantine_history(
     assert warehouse.published() == warehouse.oracle()
 
 
+@pytest.mark.promise("a raw file is dated in the future, or the clock was put back")
 def test_a_file_of_the_future_that_an_earlier_version_imported_stays_and_prunes_nothing(
     warehouse: Warehouse, at_another_time: Callable[[str], Path]
 ) -> None:

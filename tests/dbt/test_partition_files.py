@@ -185,6 +185,10 @@ def test_files_with_long_lists_are_merged_in_little_memory(tmp_path: Path, datas
     assert duckdb.sql(f"select count(*) from '{folder}/data.parquet'").fetchall() == [(600_000,)]
 
 
+@pytest.mark.promise(
+    "copies, `._data.parquet` or other strangers lie among the partitions",
+    "one warning names them; nobody reads, publishes or removes them",
+)
 def test_strangers_are_named_once_and_change_nothing(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.build()
@@ -202,6 +206,10 @@ def test_strangers_are_named_once_and_change_nothing(warehouse: Warehouse) -> No
     assert "holds what is no partition" not in warehouse.build()
 
 
+@pytest.mark.promise(
+    "a folder of the first pipeline has days without raw files",
+    "their facts stay, in one file a day; tests accept the columns that they lack",
+)
 def test_reports_of_the_first_pipeline_stay_and_pass_every_test(warehouse: Warehouse) -> None:
     """It wrote several files a day, without newer columns. Raw still has the last of these days."""
     rows = {"user_id": 7, "game_id": None, "nb_files": 1, "file_names": ["a"], "avg_viewer_count": 2.0}

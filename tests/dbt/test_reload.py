@@ -29,6 +29,7 @@ def changed(before: dict[str, object], after: dict[str, object]) -> set[str]:
     return {day.removeprefix("file_name_date=") for day in {*before, *after} if before.get(day) != after.get(day)}
 
 
+@pytest.mark.promise("files arrive, change and leave in any order, runs and reloads take turns")
 def test_a_reload_reads_its_day_anew_and_touches_no_other(three_days: Warehouse) -> None:
     path = three_days.add_file("2025-01-02T12:00:00", streams(20))
     three_days.build()

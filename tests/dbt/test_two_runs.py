@@ -31,6 +31,7 @@ def old_day(warehouse: Warehouse) -> Warehouse:
     return warehouse
 
 
+@pytest.mark.promise("files arrive, change and leave in any order, runs and reloads take turns")
 @pytest.mark.parametrize("turn", [1, 2])
 def test_an_hourly_run_does_not_prune_what_a_reload_has_staged(old_day: Warehouse, turn: int) -> None:
     sorted((old_day.raw / "twitch_streams").iterdir())[0].unlink()
@@ -46,6 +47,7 @@ def test_an_hourly_run_does_not_prune_what_a_reload_has_staged(old_day: Warehous
     assert old_day.published() == old_day.oracle()
 
 
+@pytest.mark.promise("files arrive, change and leave in any order, runs and reloads take turns")
 def test_a_late_file_is_not_lost_when_its_day_leaves_the_working_set_in_between(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-07T10:00:00", streams(1))
     warehouse.add_file("2025-01-09T10:00:00", streams(2))
@@ -63,6 +65,7 @@ def test_a_late_file_is_not_lost_when_its_day_leaves_the_working_set_in_between(
     assert warehouse.published() == warehouse.oracle()
 
 
+@pytest.mark.promise("files arrive, change and leave in any order, runs and reloads take turns")
 def test_a_removal_that_another_run_comes_between_is_not_forgotten(warehouse: Warehouse) -> None:
     gone = warehouse.add_file("2025-01-07T10:00:00", streams(1))
     warehouse.add_file("2025-01-07T11:00:00", streams(2))

@@ -47,6 +47,10 @@ def by_hand(root: Path, cwd: Path, *arguments: str, **environ: str) -> str:
     return done.stdout
 
 
+@pytest.mark.promise(
+    "dbt is started by hand in any folder, without `DATA_DIR`",
+    "it takes the project's data folder, or that of `.env`, and no other",
+)
 @pytest.mark.parametrize(
     ("where", "pwd"), [("root", None), ("project", "/"), ("elsewhere", "its own")], ids=["root", "project", "elsewhere"]
 )
@@ -61,6 +65,7 @@ def test_without_data_dir_dbt_takes_the_projects_own(
     assert project.published() == project.oracle()
 
 
+@pytest.mark.promise("dbt is started by hand in any folder, without `DATA_DIR`")
 def test_dotenv_counts_for_all_settings_and_the_environment_wins(root: Path, project: Warehouse) -> None:
     (root / ".env").write_text("DATA_DIR=elsewhere\nDUCKDB_MEMORY_LIMIT=123MB\n")
     (root / "elsewhere").mkdir()
@@ -91,6 +96,10 @@ def other_disk(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.promise(
+    "`prod.duckdb` or a data set is a link to another disk, or a mount",
+    "it is written there; everything else stays in the data folder",
+)
 def test_a_database_that_is_a_link_leaves_the_data_where_it_is(warehouse: Warehouse, other_disk: Path) -> None:
     (warehouse.data_dir / "prod.duckdb").symlink_to(other_disk / "prod.duckdb")
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
@@ -100,6 +109,7 @@ def test_a_database_that_is_a_link_leaves_the_data_where_it_is(warehouse: Wareho
     assert warehouse.published() == warehouse.oracle()
 
 
+@pytest.mark.promise("`prod.duckdb` or a data set is a link to another disk, or a mount")
 def test_data_sets_that_are_links_are_written_where_they_lead(warehouse: Warehouse, other_disk: Path) -> None:
     """Also a whole one whose days are replaced, merged and removed."""
     facts = other_disk / "facts"
@@ -128,6 +138,7 @@ def test_data_sets_that_are_links_are_written_where_they_lead(warehouse: Warehou
     assert not gone.exists() and not (facts / "file_name_date=2025-01-01").exists()
 
 
+@pytest.mark.promise("`prod.duckdb` or a data set is a link to another disk, or a mount")
 def test_a_data_set_that_is_a_mount_is_written_there(warehouse: Warehouse) -> None:
     warehouse.facts.mkdir()
     mount = ["mount", "-t", "tmpfs", "tmpfs", str(warehouse.facts)]
@@ -151,6 +162,7 @@ def test_a_day_that_is_a_link_to_another_disk_is_named(warehouse: Warehouse, oth
     assert "file_name_date=2025-01-01 is on another file system than its data set: move it back" in done.stdout
 
 
+@pytest.mark.promise("`prod.duckdb` is damaged, of a newer DuckDB, or another program's")
 def test_a_damaged_database_is_told_with_the_way_out(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.build()

@@ -301,6 +301,7 @@ DRIPPING = {
 }
 
 
+@pytest.mark.promise("an answer drips, or never ends", "it is given up, asked for again, and then fails the snapshot")
 @pytest.mark.parametrize("parts", DRIPPING.values(), ids=DRIPPING)
 def test_an_answer_that_drips_is_given_up(raw: Callable[..., str], parts: tuple[bytes, ...]) -> None:
     endpoint = Endpoint("TWITCH_API_URL", raw(0.1, *parts), Timeout(5), 0.5, 1_000_000)
@@ -311,6 +312,7 @@ def test_an_answer_that_drips_is_given_up(raw: Callable[..., str], parts: tuple[
     assert reason(caught.value) in ("its answer was not complete after 0.5 s", "timed out")
 
 
+@pytest.mark.promise("an answer drips, or never ends")
 @pytest.mark.parametrize("which", ["api", "auth"])
 def test_both_a_page_and_a_token_have_a_time_limit(
     server: Callable[..., Server], raw: Callable[..., str], which: str
@@ -324,6 +326,7 @@ def test_both_a_page_and_a_token_have_a_time_limit(
         read(api, auth, limits=replace(LIMITS, answer_timeout=0.5))
 
 
+@pytest.mark.promise("an answer drips, or never ends")
 @pytest.mark.parametrize("zipped", [False, True])
 def test_an_answer_that_is_too_large_is_given_up(server: Callable[..., Server], zipped: bool) -> None:
     body = b" " * 2_000_000

@@ -32,6 +32,7 @@ RETRIED = [
 SECONDS = {FaultKind.SLOW: 0.9, FaultKind.RATE_LIMITED: 0.9, FaultKind.DRIP: 2.0}
 
 
+@pytest.mark.promise("the API fails in any way, or in all ways at once")
 @pytest.mark.parametrize(("kind", "_"), RETRIED)
 def test_a_passing_fault_is_got_past_with_the_same_cursor(twitch, kind, _):
     t = twitch(Fault(kind, page=3, times=2, seconds=SECONDS.get(kind)))
@@ -43,6 +44,8 @@ def test_a_passing_fault_is_got_past_with_the_same_cursor(twitch, kind, _):
     assert [request.fault for request in pages][2:5] == [kind, kind, None]
 
 
+@pytest.mark.promise("the API fails in any way, or in all ways at once")
+@pytest.mark.promise("an answer drips, or never ends")
 @pytest.mark.parametrize(("kind", "words"), RETRIED)
 def test_a_lasting_fault_fails_with_its_name_and_nothing_in_raw(twitch, kind, words):
     t = twitch(Fault(kind, page=3, times=None, seconds=SECONDS.get(kind)))

@@ -48,6 +48,10 @@ def documented(chapter: str) -> str:
     return str(commands)
 
 
+@pytest.mark.promise(
+    "somebody goes back to the first pipeline, and returns",
+    "the guide's commands lead there; each snapshot counts once",
+)
 @pytest.mark.parametrize("has_failed", [False, True], ids=["at once", "after a failure"])
 def test_the_guide_leads_back_to_the_first_pipeline(tmp_path: Path, has_failed: bool) -> None:
     warehouse, home = Warehouse(tmp_path / "data", tmp_path / "dbt"), tmp_path / "home"

@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+import pytest
+
 from include.extract.page import Page
 from include.extract.paging import StreamPaginator
 from include.simulator.faults import LAST_PAGE, Fault, FaultKind
 
 
+@pytest.mark.promise(
+    "Helix's list does not end, goes round, or grows",
+    "what brings nothing new ends with a warning; a list of new streams is read however long it is",
+)
 def test_a_cursor_seen_before_ends_the_list(twitch, caplog):
     t = twitch(Fault(FaultKind.REPEATED_CURSOR, page=LAST_PAGE, times=None))
     with caplog.at_level(logging.INFO):
@@ -23,6 +29,7 @@ def test_a_cursor_seen_before_ends_the_list(twitch, caplog):
     assert "ended after 11 pages and 950 streams (cursor seen before)" in warning
 
 
+@pytest.mark.promise("Helix's list does not end, goes round, or grows")
 def test_empty_pages_for_ever_end_the_list(twitch, caplog):
     t = twitch(Fault(FaultKind.EMPTY_PAGES, page=4, times=None))
     t.limits = replace(t.limits, barren_pages=7)
@@ -45,6 +52,7 @@ def test_short_and_empty_pages_do_not_end_it(twitch):
     assert (snapshot.ended_by, snapshot.rows) == ("no cursor", sum(sizes))
 
 
+@pytest.mark.promise("Helix's list does not end, goes round, or grows")
 def test_a_list_that_goes_round_ends_though_each_page_brings_a_new_stream(twitch):
     t = twitch(Fault(FaultKind.ENDLESS_PAGES, page=2, times=None))
     snapshot = t.snapshot()
@@ -55,6 +63,7 @@ def test_a_list_that_goes_round_ends_though_each_page_brings_a_new_stream(twitch
     assert len(t.commits) == 1
 
 
+@pytest.mark.promise("Helix's list does not end, goes round, or grows")
 def test_a_list_of_new_streams_is_followed_however_long_it_is():
     paginator = StreamPaginator(10)
     for number in range(20_000):

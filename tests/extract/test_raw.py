@@ -79,6 +79,9 @@ def test_what_a_kill_left_of_dlts_files_does_not_hinder_the_next_snapshot(twitch
     assert len(list(t.dataset.glob("init*"))) == 1
 
 
+@pytest.mark.promise(
+    "the power is cut after a commit", "the committed file is whole: files reach the disk before their commit"
+)
 def test_what_a_commit_names_reaches_the_disk_before_it(twitch, monkeypatch):
     t, synced = twitch(), []
     fsync = os.fsync

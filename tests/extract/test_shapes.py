@@ -105,6 +105,10 @@ def each_row(change: Callable[[Row], Any]) -> Spoil:
     return spoil
 
 
+@pytest.mark.promise(
+    "Helix renames, nests or drops a field, or types ids and cursors otherwise",
+    "the same rows, or an error that names the field and no file",
+)
 @pytest.mark.parametrize("number", [int, float])
 def test_ids_that_are_numbers_are_as_good_as_texts(take: Take, tmp_path: Path, number: type) -> None:
     ids = ("id", "user_id", "game_id")
@@ -114,6 +118,7 @@ def test_ids_that_are_numbers_are_as_good_as_texts(take: Take, tmp_path: Path, n
     assert rows == [{name: row(i)[name] for name in ids} for i in range(1_500)]
 
 
+@pytest.mark.promise("Helix renames, nests or drops a field, or types ids and cursors otherwise")
 @pytest.mark.parametrize("number", [int, float])
 def test_a_cursor_that_is_a_number_is_followed(take: Take, number: type) -> None:
     def spoil(page: dict[str, Any]) -> None:
@@ -164,6 +169,7 @@ FAILED = {
 }
 
 
+@pytest.mark.promise("Helix renames, nests or drops a field, or types ids and cursors otherwise")
 @pytest.mark.parametrize(("spoil", "said"), FAILED.values(), ids=FAILED)
 def test_another_shape_fails_the_snapshot_and_names_the_field(
     take: Take, tmp_path: Path, spoil: Spoil, said: str
@@ -226,6 +232,9 @@ def test_names_in_a_message_are_cut_to_one_short_line() -> None:
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
+@pytest.mark.promise(
+    "this machine's clock is off", "minutes are a warning; with more than an hour, no snapshot is taken"
+)
 @pytest.mark.parametrize(("off", "which"), [(3_700, "62 minutes ahead of"), (-3_700, "62 minutes behind")])
 def test_a_clock_that_is_an_hour_off_fails_the_snapshot(take: Take, tmp_path: Path, off: float, which: str) -> None:
     with pytest.raises(ExtractError, match=f"This machine's clock is {which} Helix's.*Set the clock"):
@@ -233,6 +242,7 @@ def test_a_clock_that_is_an_hour_off_fails_the_snapshot(take: Take, tmp_path: Pa
     assert raw_files(tmp_path) == []
 
 
+@pytest.mark.promise("this machine's clock is off")
 @pytest.mark.parametrize("off", [420, -420])
 def test_a_clock_that_is_some_minutes_off_is_a_warning(take: Take, off: float) -> None:
     (warning,) = take(off=off).warnings

@@ -165,6 +165,7 @@ def test_half_a_surrogate_pair_costs_itself_alone(twitch):
     assert titles == [expected[0] + "\ufffd", *expected[1:]]
 
 
+@pytest.mark.promise("snapshots are short for weeks")
 def test_a_far_smaller_snapshot_is_committed_with_a_warning(twitch, caplog):
     for _ in range(3):
         twitch(streams=1_000).snapshot()
@@ -216,6 +217,9 @@ def history(tmp_path):
     return make
 
 
+@pytest.mark.promise(
+    "snapshots are short for weeks", "each of them warns, for a month, in the log, the ping and on the page"
+)
 @pytest.mark.parametrize(
     ("short", "good", "is_small"),
     [

@@ -112,6 +112,10 @@ def successes(pings: PingServer, run_id: str) -> list[bytes]:
     return [body for path, _, body in pings.pings if path == "/ping-key" and run_id.encode() in body]
 
 
+@pytest.mark.promise(
+    "a task's process or an executor's worker is lost, a task is cleared, a run is marked failed and run again",
+    "the run ends, and the facts are right; the run marked failed pings no success before it has one",
+)
 @pytest.mark.parametrize("victim", ["task", "worker"])
 def test_a_lost_task_is_tried_again(up: Up, warehouse: Warehouse, victim: str) -> None:
     with held(warehouse):
@@ -128,6 +132,9 @@ def test_a_lost_task_is_tried_again(up: Up, warehouse: Warehouse, victim: str) -
     assert warehouse.published() == warehouse.oracle()
 
 
+@pytest.mark.promise(
+    "a task's process or an executor's worker is lost, a task is cleared, a run is marked failed and run again"
+)
 def test_a_task_cleared_by_hand_gives_the_same(up: Up, warehouse: Warehouse) -> None:
     run_id = up.wait_for_runs(HOURLY, 1)[-1]["dag_run_id"]
     before, files = warehouse.published(), sorted((warehouse.raw / "twitch_streams").iterdir())
@@ -139,6 +146,9 @@ def test_a_task_cleared_by_hand_gives_the_same(up: Up, warehouse: Warehouse) -> 
     assert sorted((warehouse.raw / "twitch_streams").iterdir()) == files
 
 
+@pytest.mark.promise(
+    "a task's process or an executor's worker is lost, a task is cleared, a run is marked failed and run again"
+)
 def test_a_run_marked_failed_and_run_again(up: Up, warehouse: Warehouse, pings: PingServer) -> None:
     with held(warehouse):
         run_id = up.api.start(HOURLY)
@@ -154,6 +164,10 @@ def test_a_run_marked_failed_and_run_again(up: Up, warehouse: Warehouse, pings: 
     assert warehouse.published() == warehouse.oracle()
 
 
+@pytest.mark.promise(
+    "the DAG was paused for a day",
+    "one snapshot of now, no empty ones of the past; the nightly reload catches up the days",
+)
 def test_a_dag_paused_for_a_day_and_switched_on_again(up: Up, machine: Machine, warehouse: Warehouse) -> None:
     """A snapshot of now, and none for the hours that are gone."""
     up.api.call("PATCH", f"/dags/{HOURLY}", json={"is_paused": True})
@@ -195,6 +209,9 @@ def put_a_day_back(machine: Machine) -> None:
                 connection.execute(text(f"update {table} set run_id = 'old_' || run_id where dag_id = '{HOURLY}'"))
 
 
+@pytest.mark.promise(
+    "the scheduler is killed", "`make up` says so and starts it again; the run goes on, and pings one success"
+)
 def test_a_killed_scheduler_is_started_again_and_ends_the_run(
     machine: Machine, up: Up, warehouse: Warehouse, pings: PingServer
 ) -> None:
@@ -238,6 +255,9 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Up, 
         yield up, Warehouse(machine.data_dir, tmp_path), [services["scheduler"], second]
 
 
+@pytest.mark.promise(
+    "two schedulers are at work, and one is killed", "they share the work, and the other one ends what was begun"
+)
 def test_two_schedulers_share_the_work_and_one_ends_what_the_other_had_begun(
     pair: tuple[Up, Warehouse, list[Service]],
 ) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from campaign import IS_WHOLE, SEED, chance, size
 
 from include.extract.errors import ExtractError
@@ -60,6 +61,10 @@ def held(requests: list[ServedRequest]) -> list[tuple[str, int | None]]:
     return [row for page in pages for row in zip(page.ids, page.viewer_counts, strict=True)]
 
 
+@pytest.mark.promise(
+    "the API fails in any way, or in all ways at once",
+    "a snapshot is complete or not committed; committed ones have lost no row",
+)
 def test_each_snapshot_is_whole_or_none(tmp_path: Path) -> None:
     dice, raw = chance("the API"), RawFolder(tmp_path)
     truth: dict[str, list[tuple[str, int | None]]] = {}

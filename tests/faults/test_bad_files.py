@@ -119,6 +119,12 @@ def no_files(warehouse: Warehouse) -> list[Path]:
     return [*strangers, directory, dangling, loop, folder / "1735740000.pipe.parquet", pending]
 
 
+@pytest.mark.promise(
+    "a raw file is torn, empty, of another schema or oddly named",
+    "it is quarantined by name, in the log, the report, the ping and on the page; the others count; once it is "
+    "repaired, it counts, too",
+)
+@pytest.mark.promise("rows are rejected, a raw file lacks its commit or has an odd name")
 def test_bad_files_are_named_and_tried_again_and_stop_nothing_else(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

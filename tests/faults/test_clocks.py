@@ -67,6 +67,10 @@ def elsewhere() -> Iterator[None]:
     time.tzset()
 
 
+@pytest.mark.promise(
+    "the machine's timezone is elsewhere, the clock changes, or steps back an hour",
+    "a day is a UTC day; every snapshot counts once",
+)
 def test_odd_days_in_an_odd_timezone(warehouse: Warehouse, elsewhere: None) -> None:
     # A leap day, the end of a year, and Lord Howe's switch from summer time: 15:00 UTC of the day before.
     days = [date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1), date(2024, 12, 31), date(2025, 1, 1)]
@@ -97,6 +101,7 @@ def test_odd_days_in_an_odd_timezone(warehouse: Warehouse, elsewhere: None) -> N
         assert reader.execute(asked).fetchall() == warehouse.oracle()
 
 
+@pytest.mark.promise("the machine's timezone is elsewhere, the clock changes, or steps back an hour")
 def test_a_snapshot_is_named_by_when_it_began(tmp_path: Path, elsewhere: None) -> None:
     began = time.time()
     slow = Fault(FaultKind.SLOW, page=2, seconds=1)
@@ -128,6 +133,8 @@ def extract(simulator: Simulator, warehouse: Warehouse, off: float) -> str:
     return done.stderr.partition("error:")[2]
 
 
+@pytest.mark.promise("this machine's clock is off")
+@pytest.mark.promise("the machine's timezone is elsewhere, the clock changes, or steps back an hour")
 def test_snapshots_before_and_after_the_clock_was_put_back_both_count(warehouse: Warehouse) -> None:
     raw = RawFolder(warehouse.data_dir)
     old = warehouse.add_file(f"{datetime.now(UTC) - timedelta(days=9):%Y-%m-%dT%H:%M:%S}", streams(1)).name
@@ -151,6 +158,7 @@ def test_snapshots_before_and_after_the_clock_was_put_back_both_count(warehouse:
     assert {name for row in warehouse.published() for name in row[4]} == {old, first, second}
 
 
+@pytest.mark.promise("the machine's timezone is elsewhere, the clock changes, or steps back an hour")
 @whole_campaign_only
 def test_a_clock_put_back_between_two_runs_that_take_turns_is_no_loss(warehouse: Warehouse) -> None:
     def runs(*models: str) -> None:

@@ -98,6 +98,10 @@ def extract(simulator: Simulator, data_dir: Path, temporary: Path) -> subprocess
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=240)
 
 
+@pytest.mark.promise(
+    "the disk is full, in the extraction, in DuckDB, or in the swap of a partition",
+    "one clear error that says what to free, old partitions as they were, and the next run recovers by itself",
+)
 @pytest.mark.parametrize("room", [0, PAGE, 16 * PAGE, 40 * PAGE] if IS_WHOLE else [40 * PAGE])
 def test_an_extraction_says_which_disk_is_full(
     disk: Disk, warehouse: Warehouse, simulator: Simulator, tmp_path: Path, room: int
@@ -118,6 +122,7 @@ def test_an_extraction_says_which_disk_is_full(
     assert len(list(warehouse.raw.glob("twitch_streams/*"))) == 2
 
 
+@pytest.mark.promise("the disk is full, in the extraction, in DuckDB, or in the swap of a partition")
 def test_an_extraction_says_that_its_temporary_disk_is_full(disk: Disk, simulator: Simulator, tmp_path: Path) -> None:
     temporary = disk.folder / "tmp"
     temporary.mkdir()
@@ -142,6 +147,7 @@ SAMPLE = [("stg_streams", 512 * PAGE), ("fact_streams", PAGE), ("dim_users", PAG
 WHOLE = [(model, pages * PAGE) for model in MODELS for pages in (0, 1, 16, 64, 256, 1024)]
 
 
+@pytest.mark.promise("the disk is full, in the extraction, in DuckDB, or in the swap of a partition")
 @pytest.mark.parametrize(("model", "room"), WHOLE if IS_WHOLE else SAMPLE)
 def test_a_model_on_a_full_disk_says_so_and_is_made_good_by_the_next_run(
     disk: Disk, warehouse: Warehouse, model: str, room: int

@@ -83,6 +83,10 @@ def draw_kill(events: list[Event], folders: dict[str, str], kind: str, draw: Dra
     return Kill(event, chance.choice([None, chance.random() * events[event].seconds]))
 
 
+@pytest.mark.promise(
+    "an extraction is killed at any request or file operation",
+    "no half snapshot counts; the next extraction removes what was left",
+)
 @pytest.mark.parametrize(("name", "kind", "draw"), draws(WHOLE if IS_WHOLE else SAMPLE))
 def test_a_killed_extraction_is_made_good_by_the_next(
     world: Extraction,

@@ -156,6 +156,10 @@ def plan(warehouse: Warehouse, **more: object) -> Plan:
     return Plan((str(warehouse.data_dir),), "raw_files", **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.promise(
+    "a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation",
+    "a reader sees each day as before or as after; the next run makes the facts right; nothing is left over",
+)
 @pytest.mark.parametrize(("name", "kind", "draw"), draws(WHOLE if IS_WHOLE else SAMPLE))
 def test_a_killed_run_is_made_good_by_the_next(
     warehouse: Warehouse,

@@ -69,6 +69,9 @@ def closes_when(process: subprocess.Popen[bytes], condition: Callable[[], bool])
     person.join()
 
 
+@pytest.mark.promise(
+    "somebody's DuckDB shell is open", "the run waits; beyond ten minutes it says which process it is, and what to do"
+)
 @pytest.mark.parametrize("mode", ["for writing", "read only"] if IS_WHOLE else ["read only"])
 def test_a_dbt_run_waits_for_an_open_shell(warehouse: Warehouse, mode: str) -> None:
     warehouse.add_file(f"2025-01-01T11:00:0{len(mode) % 10}", streams(2))
@@ -83,6 +86,7 @@ def test_a_dbt_run_waits_for_an_open_shell(warehouse: Warehouse, mode: str) -> N
     assert warehouse.published() == warehouse.oracle()
 
 
+@pytest.mark.promise("somebody's DuckDB shell is open")
 def test_the_report_waits_for_an_open_shell(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,6 +108,7 @@ def test_the_report_reads_beside_a_shell_that_only_reads(
     assert "is open elsewhere" not in caplog.text
 
 
+@pytest.mark.promise("somebody's DuckDB shell is open")
 def test_a_shell_that_stays_open_is_named_by_the_report(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_DIR", str(warehouse.data_dir))
     monkeypatch.setitem(connect.__kwdefaults__, "timeout", 1)
@@ -113,6 +118,7 @@ def test_a_shell_that_stays_open_is_named_by_the_report(warehouse: Warehouse, mo
         assert part in str(caught.value)
 
 
+@pytest.mark.promise("somebody's DuckDB shell is open")
 def test_a_shell_that_stays_open_is_named_by_dbt(warehouse: Warehouse) -> None:
     before = warehouse.partitions()
     folders = ["--project-dir", DBT_PROJECT, "--profiles-dir", DBT_PROJECT]

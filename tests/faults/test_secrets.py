@@ -179,6 +179,10 @@ def assert_sane_modes(*places: Path) -> None:
     assert [path for path in everything if path.is_file() and path.stat().st_mode & 0o111] == []
 
 
+@pytest.mark.promise(
+    "anything is logged, printed, sent or stored, with outside services up, down, slow or refusing, at any log level",
+    "no secret is in it",
+)
 def test_extractions_leave_no_secret_behind(machine: Machine) -> None:
     code, output = machine.run(CHATTY)
     assert code == 0, output
@@ -192,6 +196,9 @@ def test_extractions_leave_no_secret_behind(machine: Machine) -> None:
     assert_sane_modes(machine.data_dir)
 
 
+@pytest.mark.promise(
+    "anything is logged, printed, sent or stored, with outside services up, down, slow or refusing, at any log level"
+)
 def test_a_killed_extraction_leaves_no_secret_behind(machine: Machine) -> None:
     with serve(
         SimulatorConfig(client_secret=SECRET, streams=450, faults=(Fault(FaultKind.SLOW, page=4, seconds=5),))
@@ -208,6 +215,9 @@ def test_a_killed_extraction_leaves_no_secret_behind(machine: Machine) -> None:
     assert_no_secret(machine.root, output=output)
 
 
+@pytest.mark.promise(
+    "anything is logged, printed, sent or stored, with outside services up, down, slow or refusing, at any log level"
+)
 def test_dags_and_their_templates_hold_no_secret(machine: Machine) -> None:
     code, output = machine.run(DAGS, str(ROOT / "dags"), **airflow())
     assert code == 0, output
@@ -237,6 +247,9 @@ def troubles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
         yield {conn_id: {"conn_type": "http", **fields} for conn_id, fields in connections.items()}
 
 
+@pytest.mark.promise(
+    "anything is logged, printed, sent or stored, with outside services up, down, slow or refusing, at any log level"
+)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("level", ["DEBUG", pytest.param("INFO", marks=whole_campaign_only)])
 def test_airflow_logs_and_prints_no_secret_whatever_is_down(
@@ -289,6 +302,9 @@ def test_airflow_logs_and_prints_no_secret_whatever_is_down(
     assert_no_secret(home.logs(), output=output, more=keys)
 
 
+@pytest.mark.promise(
+    "anything is logged, printed, sent or stored, with outside services up, down, slow or refusing, at any log level"
+)
 def test_the_clouds_libraries_log_no_request_at_any_level(machine: Machine) -> None:
     libraries = ("aiobotocore.endpoint", "azure.core.pipeline.policies.http_logging_policy", "botocore.auth", "gcsfs")
     code, output = machine.run(
@@ -297,6 +313,9 @@ def test_the_clouds_libraries_log_no_request_at_any_level(machine: Machine) -> N
     assert code == 0 and "another library's" in output and "a request of" not in output, output
 
 
+@pytest.mark.promise(
+    "data holds quotes, braces, semicolons, paths", "it is data: never run, never put into SQL or a shell"
+)
 def test_names_from_the_api_are_data_and_nothing_else() -> None:
     """Titles and user names reach raw alone; what reaches the models goes in and comes out as it was."""
     warehouse = empty_warehouse()
