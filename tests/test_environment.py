@@ -38,6 +38,7 @@ version = "1"
 """
 
 
+@pytest.mark.promise("no usable Python is there", "one line names what was looked for and what to do")
 @pytest.mark.parametrize(
     ("python", "found"),
     [("python-of-nowhere", "no Python"), ("./old", "3.10"), ("./new", "3.14"), ("./broken", "no Python")],

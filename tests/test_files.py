@@ -8,6 +8,7 @@ import pytest
 from include.files import sync
 
 
+@pytest.mark.promise("the file system cannot fsync a folder", "nothing stops")
 def test_a_folder_that_cannot_be_synced_stops_nothing_and_a_file_does() -> None:
     """/proc answers EINVAL, as CIFS and other shares do for folders."""
     for path in ("/proc", "/proc/self/status"):

@@ -88,6 +88,10 @@ def test_it_listens_on_loopback_and_asks_who_is_there(airflow_home: Path) -> Non
     assert secret not in (home.logs() / "postgres.log").read_text()
 
 
+@pytest.mark.promise(
+    "Airflow's own database is killed, or its first start is, or the machine's power is cut",
+    "it comes up again by itself, with what was in it",
+)
 def test_a_kill_while_it_was_made_the_first_time_costs_nothing() -> None:
     half = database.folder().with_suffix(".new")
     half.mkdir()
@@ -118,6 +122,7 @@ def test_a_server_whose_owner_was_killed_is_ended_and_nothing_lost() -> None:
         assert kept() == [1, 2]
 
 
+@pytest.mark.promise("Airflow's own database is killed, or its first start is, or the machine's power is cut")
 def test_a_server_that_is_killed_is_started_again_at_the_same_address() -> None:
     with database.running() as server:
         put(1)
@@ -136,6 +141,7 @@ def test_a_server_that_is_killed_is_started_again_at_the_same_address() -> None:
         assert database.address() == address
 
 
+@pytest.mark.promise("Airflow's own database is killed, or its first start is, or the machine's power is cut")
 def test_what_a_power_cut_leaves_names_no_other_process() -> None:
     """The file with the server's process id, which by now is another program's."""
     with database.running():
@@ -192,6 +198,7 @@ class DagProcessor(Service):
         return time.monotonic() > self.at_work_until
 
 
+@pytest.mark.promise("a reload fails")
 def test_a_runs_last_ping_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("include.local.__main__.CALLBACK_SECONDS", 0.5)
     with database.running():

@@ -10,6 +10,9 @@ from include import settings
 from include.local import home
 
 
+@pytest.mark.promise(
+    "other users may read `.env` or the Airflow home", "a warning with the command; the home is closed"
+)
 @pytest.mark.parametrize("before, after", [(0o755, 0o700), (0o750, 0o700), (0o700, 0o700), (0o1777, 0o1777)])
 def test_an_airflow_home_that_others_may_look_into_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int
@@ -20,6 +23,7 @@ def test_an_airflow_home_that_others_may_look_into_is_closed(
     assert home.folder().stat().st_mode & 0o7777 == after
 
 
+@pytest.mark.promise("other users may read `.env` or the Airflow home")
 @pytest.mark.parametrize("mode, is_told", [(0o644, True), (0o640, True), (0o600, False), (None, False)])
 def test_an_env_file_that_others_may_read_is_told(
     tmp_path: Path,

@@ -23,6 +23,7 @@ def test_values_are_typed_and_blank_ones_are_unset() -> None:
     assert (loaded.data_dir, loaded.client_id, loaded.port) == (Path("/y"), None, 9000)
 
 
+@pytest.mark.promise("a setting is wrong", "it is named before anything is done")
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -93,6 +94,7 @@ def test_dotenv_gives_way_to_the_environment_and_is_not_interpolated(
     assert loaded.data_dir == tmp_path / "elsewhere"
 
 
+@pytest.mark.promise("a setting is wrong")
 @pytest.mark.parametrize("command", ["extract", "local run", "local up", "local reload --all 1", "airflow_setup"])
 def test_a_bad_value_is_told_before_anything_is_done(command: str, tmp_path: Path) -> None:
     environ = {**os.environ, "DUCKDB_MEMORY_LIMIT": "lots", "LOCAL_AIRFLOW_HOME": str(tmp_path / "airflow")}

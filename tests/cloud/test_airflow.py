@@ -77,6 +77,9 @@ def test_a_run_keeps_raw_in_the_cloud_and_publishes_with_connections_that_a_pers
     assert str(s3.connection["password"]) not in told
 
 
+@pytest.mark.promise(
+    "the key is wrong, the container missing, the place another installation's, the data folder's disk away"
+)
 def test_a_wrong_key_is_told_where_the_user_looks(azure: Cloud, machine: Machine) -> None:
     wrong = azure.with_wrong_key()
     connect(machine, reporting=wrong.connection)

@@ -107,6 +107,7 @@ def test_what_has_changed_is_uploaded_and_only_that(cloud: Cloud, here: Reportin
     assert manifest(cloud).keys() == here.contents().keys()
 
 
+@pytest.mark.promise("somebody else changes the files that were published", "the next run makes them right")
 def test_what_somebody_else_did_there_is_put_right(cloud: Cloud, here: Reporting) -> None:
     publish(here.data_dir, target_of(cloud), DATA_SETS)
     fs, day = cloud.fs(), f"{cloud.path}/fact_streams.parquet/file_name_date=2025-08"
@@ -118,6 +119,10 @@ def test_what_somebody_else_did_there_is_put_right(cloud: Cloud, here: Reporting
     assert published(cloud) == here.contents() | {"mine.parquet": b"not of the data sets"}
 
 
+@pytest.mark.promise(
+    "the key is wrong, the container missing, the place another installation's, the data folder's disk away",
+    "one line that says what to do; nothing there is changed",
+)
 def test_a_wrong_key_is_told_without_it_and_nothing_changes(cloud: Cloud, here: Reporting) -> None:
     publish(here.data_dir, target_of(cloud), DATA_SETS)
     before = states(cloud)
@@ -133,6 +138,9 @@ def test_a_wrong_key_is_told_without_it_and_nothing_changes(cloud: Cloud, here: 
     assert states(cloud) == before
 
 
+@pytest.mark.promise(
+    "the key is wrong, the container missing, the place another installation's, the data folder's disk away"
+)
 def test_a_missing_container_is_told(cloud: Cloud, here: Reporting) -> None:
     target = Target(cloud.fs(), "no-such-place/reporting", "no-such-place")
     with pytest.raises(FinalPublishError, match=r"no-such-place does not exist .*Create the container"):
@@ -146,6 +154,11 @@ def secrets_of(cloud: Cloud) -> list[str]:
     return [secret for secret in (cloud.connection.get("password"), *key[1:-2]) if secret]
 
 
+@pytest.mark.promise(
+    "publishing is cut off, or killed between two files",
+    "readers find each day once, as it was or as it is; the manifest names what was there or has arrived; the next "
+    "run makes it right",
+)
 def test_a_connection_cut_in_mid_upload_leaves_the_old_file(cloud: Cloud, here: Reporting) -> None:
     for number in range(3):
         here.write_day(number, seed=number, rows=20_000)
@@ -178,6 +191,7 @@ def publish_and_die(cloud: Cloud, here: Reporting, number: int) -> None:
     assert killed.returncode == -9, killed.stderr
 
 
+@pytest.mark.promise("publishing is cut off, or killed between two files")
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_killed_between_uploads_readers_see_old_and_whole_files(cloud: Cloud, here: Reporting, number: int) -> None:
     publish(here.data_dir, target_of(cloud), DATA_SETS)
@@ -202,6 +216,10 @@ def test_killed_in_the_first_run_of_all_the_next_one_goes_on(cloud: Cloud, here:
     assert published(cloud) == here.contents()
 
 
+@pytest.mark.promise(
+    "somebody reads what is published while it is replaced",
+    "each day whole, by listing and by the manifest; DuckDB, overtaken in mid-file, fails and never mixes two",
+)
 def test_readers_never_see_a_day_half_or_doubled(cloud: Cloud, here: Reporting) -> None:
     publish(here.data_dir, target_of(cloud), DATA_SETS)
     with looking(cloud, by_listing) as of_listing, looking(cloud, by_manifest) as of_manifest:

@@ -139,6 +139,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.promise("somebody reads what is published while it is replaced")
 @pytest.mark.parametrize("name", ["azure", "s3"])
 def test_duckdb_overtaken_by_a_new_file_fails_or_reads_one_of_them_whole(
     name: str, request: pytest.FixtureRequest, tmp_path: Path

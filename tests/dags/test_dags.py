@@ -195,6 +195,7 @@ def test_a_bad_reporting_url_is_an_import_error_that_names_it(monkeypatch: pytes
     assert "REPORTING_URL is no place of an object store: write abfs://" in "".join(bag.import_errors.values())
 
 
+@pytest.mark.promise("the DAG was paused for a day")
 def test_a_reload_run_is_a_utc_day_and_missed_ones_are_caught_up_from_the_first_day(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

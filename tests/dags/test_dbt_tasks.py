@@ -47,6 +47,10 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+@pytest.mark.promise(
+    "several days are reloaded in a fresh clone",
+    "each day's dbt run finds what `make manifest` has left, and needs no file of an earlier command",
+)
 def test_dbt_tasks_need_no_file_that_another_command_has_left(clone: Path, tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "data", tmp_path / "scratch")
     for day in (1, 2, 3):

@@ -91,6 +91,9 @@ class Reader(threading.Thread):
         self.join()
 
 
+@pytest.mark.promise(
+    "seven days are reloaded beside the hourly run", "every run succeeds, no reader sees a half day, no lock error"
+)
 @pytest.mark.timeout(1800)
 def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
     machine: Machine, warehouse: Warehouse, up: Up, pings: PingServer

@@ -115,6 +115,7 @@ def test_all_of_history_goes_on_where_it_was_stopped(machine: Machine, warehouse
     assert again[DAYS[2]] > imported[DAYS[0]]
 
 
+@pytest.mark.promise("a reload fails", "its failure is pinged before `make reload` ends")
 @backfills_only
 def test_days_without_raw_are_named_and_a_failure_is_an_error_and_pinged(
     machine: Machine, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

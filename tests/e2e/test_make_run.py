@@ -83,6 +83,12 @@ def test_two_runs_make_two_snapshots_and_the_oracles_facts(machine: Machine, tmp
     assert b"simulator-secret" not in logs
 
 
+@pytest.mark.promise(
+    "a task fails in `make run`", "its error comes first, and the tasks that did not run take one line"
+)
+@pytest.mark.promise(
+    "anything is logged, printed, sent or stored, with outside services up, down, slow or refusing, at any log level"
+)
 def test_a_wrong_secret_is_refused_in_twitchs_words(machine: Machine) -> None:
     wrong = "wr0ng-secret-of-a-person"
     before = sorted(machine.data_dir.rglob("*.parquet"))
@@ -153,6 +159,11 @@ BY_HAND = [command for command in readme_commands() if command.startswith(".venv
 IN_THE_DBT_PROJECT = [f"../../{command.replace(OPTIONS, '')}" for command in BY_HAND if OPTIONS in command]
 
 
+@pytest.mark.promise(
+    "somebody runs dbt or `make` in the project while Airflow reads it",
+    "the DAGs are rendered from a manifest of their own, put in its place whole",
+)
+@pytest.mark.promise("dbt is started by hand in any folder, without `DATA_DIR`")
 @pytest.mark.parametrize("command", BY_HAND + IN_THE_DBT_PROJECT)
 def test_every_command_in_the_readme_works(machine: Machine, project: Path, command: str) -> None:
     """In the project's folder, and those of dbt in its own."""
@@ -173,6 +184,7 @@ def test_every_command_in_the_readme_works(machine: Machine, project: Path, comm
     assert list((project.parent / "data").iterdir()) == []
 
 
+@pytest.mark.promise("somebody runs dbt or `make` in the project while Airflow reads it")
 def test_the_manifest_is_whole_while_it_is_made_anew_by_two_at_once() -> None:
     again = ["make", "--assume-new=include/dbt/dbt_project.yml", "manifest"]
     made = [subprocess.Popen(again, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from browser import logged_in, needs_browser
 from machine import PATIENCE, Machine, Up, running_up
 from playwright.sync_api import expect
@@ -29,6 +30,7 @@ def test_all_of_it_listens_on_loopback_alone(up: Up) -> None:
     assert listening == {"127.0.0.1"}
 
 
+@pytest.mark.promise("nobody has run a night yet", "the dbt docs are there")
 def test_the_dbt_docs_are_there_before_the_first_night(up: Up) -> None:
     answer = up.api.session.get(f"{up.url}/cosmos/twitch_bi/dbt_docs_index.html", timeout=60)
     assert answer.status_code == 200 and "model.twitch_bi.agg_game_viewership" in answer.text
@@ -111,6 +113,7 @@ def test_ctrl_c_stops_every_process_also_when_it_is_pressed_again(up: Up) -> Non
     assert alive == []
 
 
+@pytest.mark.promise("`make up` itself is killed", "the next command ends what it left running, and goes on")
 def test_what_a_kill_leaves_running_stops_nothing(machine: Machine) -> None:
     with running_up(machine, PORT=str(free_port())) as up:
         url, family = up.url, [up.process, *up.process.children(recursive=True)]

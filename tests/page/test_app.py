@@ -61,6 +61,7 @@ def test_a_data_set_that_is_none_is_named(made: Made) -> None:
         path.unlink()
 
 
+@pytest.mark.promise("copies, `._data.parquet` or other strangers lie among the partitions")
 def test_strangers_among_the_partitions_are_not_read(made: Made) -> None:
     path = made.folder / "agg_game_viewership.parquet"
     before = Reader(made.folder).files("agg_game_viewership")
@@ -104,6 +105,7 @@ def test_what_is_wrong_is_said(client: TestClient, status: int, path: str, says:
     assert answer.status_code == status and answer.json()["detail"].startswith(says)
 
 
+@pytest.mark.promise("a channel's name is a formula in some spreadsheet", "the CSV holds it as text, Parquet as it is")
 @pytest.mark.parametrize("name", QUERIES)
 def test_downloads_are_what_is_shown(client: TestClient, name: str, tmp_path: Path) -> None:
     asked = {**ALL, **({"key": 7} if QUERIES[name].of_game else {})}
@@ -128,6 +130,7 @@ def test_downloads_are_what_is_shown(client: TestClient, name: str, tmp_path: Pa
         assert [plain(value) for value in values] == pytest.approx(shown[column]), column
 
 
+@pytest.mark.promise("a channel's name is a formula in some spreadsheet")
 def test_a_name_is_no_formula_in_csv_and_itself_elsewhere(client: TestClient, table: Table) -> None:
     [head, *rows] = csv.reader(io.StringIO(client.get("/data/games", params={**ALL, "format": "csv"}).text))
     assert f"'{HOSTILE}" in [row[head.index("game_name")] for row in rows]
@@ -149,6 +152,7 @@ def test_a_sign_that_would_begin_a_formula_has_an_apostrophe_in_front(name: str,
     assert as_text(name) == shown
 
 
+@pytest.mark.promise("a channel's name is a formula in some spreadsheet")
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.text(st.sampled_from("""=+-@＝；;,|\t\r\n "'a1\ufeff\u200b\N{MINUS SIGN}""")), st.sampled_from(",;\t"))
 def test_no_spreadsheet_finds_a_formula_in_a_name(name: str, separator: str) -> None:
@@ -168,6 +172,9 @@ def test_only_static_files_are_served(client: TestClient, path: str) -> None:
     assert client.get(f"/static/{path}").status_code == 404
 
 
+@pytest.mark.promise(
+    "files are replaced, or torn, while the page Twitch reads them", "it shows numbers of one moment, or names the file"
+)
 def test_a_file_that_goes_while_it_is_listed_and_read(
     client: TestClient, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +191,7 @@ def test_a_file_that_goes_while_it_is_listed_and_read(
     assert asked.count("agg_platform_hourly") > 3
 
 
+@pytest.mark.promise("files are replaced, or torn, while the page Twitch reads them")
 def test_a_file_that_is_replaced_while_it_is_read(made: Made) -> None:
     reader, rows = Reader(made.folder), []
     path = partition(made.folder, "agg_platform_hourly", DAYS[0])
@@ -206,6 +214,7 @@ def test_files_that_never_stand_still(made: Made) -> None:
     assert told.value.status == 503
 
 
+@pytest.mark.promise("files are replaced, or torn, while the page Twitch reads them")
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing", b"PAR1" + b"\0" * 99 + b"PAR1"])
 def test_a_torn_file_is_named(client: TestClient, made: Made, content: bytes) -> None:
     partition(made.folder, "agg_game_viewership", DAYS[1]).write_bytes(content)
@@ -305,10 +314,17 @@ def slow(made: Made, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
         page.may_work.set()
 
 
+@pytest.mark.promise(
+    "hundreds of clients ask for the page or the dbt docs and leave at once",
+    "none of their requests is computed; the next one is answered",
+)
 def test_requests_of_clients_that_have_gone_are_not_computed(slow: Slow) -> None:
     assert slow.drops_requests_whose_clients_have_gone()
 
 
+@pytest.mark.promise(
+    "more than 32 requests for the page's data wait", "the others get 503 with `Retry-After`; the page asks again"
+)
 def test_only_so_many_requests_wait_and_others_are_told_when_to_come_again(slow: Slow) -> None:
     first = slow.begin()
     clients = [slow.ask() for _ in range(MOST_WAITING + 20)]
@@ -327,6 +343,7 @@ def test_only_so_many_requests_wait_and_others_are_told_when_to_come_again(slow:
     assert slow.nb_worked == 1 + MOST_WAITING
 
 
+@pytest.mark.promise("more than 32 requests for the page's data wait")
 @needs_browser
 def test_the_page_comes_again_when_too_many_wait(slow: Slow) -> None:
     clients = [slow.begin(), *(slow.ask() for _ in range(MOST_WAITING))]

@@ -122,6 +122,7 @@ def test_no_hour_is_before_a_first_snapshot_of_long_ago(made: Made) -> None:
     assert set(hours["state"]) == {"missing", "due", "future"}
 
 
+@pytest.mark.promise("`report.json` is missing or torn", "the page shows no warnings, and works")
 def test_how_fresh_it_is(client: TestClient, made: Made) -> None:
     status = client.get("/data/status").json()
     assert status == {
@@ -140,6 +141,7 @@ def test_how_fresh_it_is(client: TestClient, made: Made) -> None:
     assert later["is_stale"] is True
 
 
+@pytest.mark.promise("a raw file is dated in the future, or the clock was put back")
 @pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(days=1), timedelta(days=3650)])
 def test_a_snapshot_dated_in_the_future_is_said_and_is_not_fresh(made: Made, ahead: timedelta) -> None:
     def status(now: datetime) -> dict[str, object]:
@@ -170,6 +172,10 @@ SMALL = "The snapshot is suspiciously small: 12 rows."
 BAD = "Raw file <b>x</b> is quarantined."
 
 
+@pytest.mark.promise("snapshots are short for weeks")
+@pytest.mark.promise("a raw file is torn, empty, of another schema or oddly named")
+@pytest.mark.promise("rows are rejected, a raw file lacks its commit or has an odd name")
+@pytest.mark.promise("`report.json` is missing or torn")
 @pytest.mark.parametrize(
     ("report", "warnings"),
     [
@@ -191,6 +197,9 @@ def test_the_last_runs_warnings(client: TestClient, made: Made, report: object, 
     assert client.get("/data/status").json()["warnings"] == warnings
 
 
+@pytest.mark.promise(
+    "a category has fewer than ten channels", "its measures of concentration are null, in the marts and on the page"
+)
 @pytest.mark.parametrize("channels", [1, 9, 10, 11])
 def test_concentration_needs_ten_channels(tmp_path: Path, channels: int) -> None:
     facts = [
@@ -212,6 +221,7 @@ def test_concentration_needs_ten_channels(tmp_path: Path, channels: int) -> None
         assert (of_day[column] is None) == (of_facts[column] == [None]) == (channels < 10), column
 
 
+@pytest.mark.promise("a category has fewer than ten channels")
 def test_the_minimum_of_channels_is_that_of_the_marts_and_is_said() -> None:
     project = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text())
     assert project["vars"]["concentration_min_channels"] == CONCENTRATION_MIN_CHANNELS

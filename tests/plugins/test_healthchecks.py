@@ -84,6 +84,9 @@ def test_user_and_password_of_the_ping_url_are_sent_and_are_not_in_what_airflow_
     assert "ping recorded" in messages()
 
 
+@pytest.mark.promise(
+    "Healthchecks is down, slow, moved, or answers nonsense", "the run is unharmed, the log says so, without the URL"
+)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_and_not_taken_for_a_recorded_ping(
     server: PingServer, messages: Callable[[], str], status: int
@@ -124,6 +127,7 @@ def test_no_body_means_no_ping(server: PingServer) -> None:
     assert server.pings == []
 
 
+@pytest.mark.promise("Healthchecks is down, slow, moved, or answers nonsense")
 @pytest.mark.parametrize(
     "answer", [(200, "OK (not found)"), (200, "OK (rate limited)"), (404, "not found"), (429, ""), (200, "<html>hi")]
 )
@@ -170,6 +174,7 @@ def echo() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.promise("Healthchecks is down, slow, moved, or answers nonsense")
 @pytest.mark.parametrize(
     ("host", "reason"),
     [
@@ -191,6 +196,7 @@ def test_a_server_in_trouble_harms_nothing(
     assert "success ping not sent" in messages() and reason in messages()
 
 
+@pytest.mark.promise("Healthchecks is down, slow, moved, or answers nonsense")
 def test_an_answer_that_quotes_the_secret_is_logged_without_it(server: PingServer, messages: Callable[[], str]) -> None:
     server.answers = [(404, f"<p>/{PATH}\n was not found: no such key as ping-key-9f8e7d", 0)]
     HealthchecksNotifier("success")(CONTEXT)

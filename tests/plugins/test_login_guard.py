@@ -71,6 +71,7 @@ def test_what_is_guarded_only_shows(client: TestClient, tokens: dict[str, str]) 
         assert client.request(method, "/dags").status_code != 401
 
 
+@pytest.mark.promise("a user may not read the DAG", "403 for the page and the dbt docs")
 @pytest.mark.parametrize("role", MAY_READ)
 def test_a_user_reads_what_is_guarded_if_they_may_read_the_dag(
     client: TestClient, tokens: dict[str, str], role: str
@@ -109,6 +110,7 @@ def test_a_websocket_is_closed(client: TestClient) -> None:
         pass
 
 
+@pytest.mark.promise("hundreds of clients ask for the page or the dbt docs and leave at once")
 def test_whoever_leaves_before_their_turn_is_not_asked_about(
     client: TestClient, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

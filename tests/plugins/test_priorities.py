@@ -67,6 +67,9 @@ def started(session: Any, run_id: str, logical_date: datetime | None, run_type: 
     return weights(session, run_id)
 
 
+@pytest.mark.promise(
+    "a person runs the hourly DAG for a past date beside the live run", "the live run gets the database first"
+)
 def test_a_run_by_hand_for_the_past_does_not_go_first_whatever_its_id_says(session: Any) -> None:
     now = datetime.now(UTC)
     live = started(session, f"manual__{now.isoformat()}", now)

@@ -108,6 +108,7 @@ def test_content_counts_and_not_its_time(here: Reporting, there: Path, target: F
     assert str(written).endswith(f".{modified.stat().st_mtime_ns // 1000 % 10**6:06d}Z")
 
 
+@pytest.mark.promise("copies, `._data.parquet` or other strangers lie among the partitions")
 def test_strangers_are_not_published_and_leave_where_they_were(here: Reporting, there: Path, target: Folder) -> None:
     before = here.contents()
     facts = here.data_dir / "fact_streams.parquet"
@@ -149,6 +150,7 @@ def test_a_data_set_that_is_no_model_any_more_leaves(here: Reporting, there: Pat
     assert {path.split(".")[0] for path in published(there)} == {BY_DAY, DIMENSION}
 
 
+@pytest.mark.promise("somebody else changes the files that were published")
 @pytest.mark.parametrize(
     "harm",
     [
@@ -176,6 +178,9 @@ def test_other_files_of_the_place_are_left_alone(here: Reporting, there: Path, t
     assert other.read_bytes() == b"mine"
 
 
+@pytest.mark.promise(
+    "the key is wrong, the container missing, the place another installation's, the data folder's disk away"
+)
 def test_an_empty_data_folder_is_taken_for_a_mistake(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = states(there)
@@ -194,6 +199,9 @@ def test_an_empty_data_folder_is_taken_for_a_mistake(here: Reporting, there: Pat
     assert states(there) == before
 
 
+@pytest.mark.promise(
+    "the key is wrong, the container missing, the place another installation's, the data folder's disk away"
+)
 def test_a_place_that_another_data_folder_publishes_to_is_not_touched(
     here: Reporting, there: Path, target: Folder, tmp_path: Path
 ) -> None:
@@ -283,6 +291,7 @@ def test_a_manifest_that_names_what_is_no_data_set_removes_nothing(
         publish(here.data_dir, target, DATA_SETS)
 
 
+@pytest.mark.promise("publishing is cut off, or killed between two files")
 def test_one_file_that_fails_does_not_have_the_others_sent_again(
     here: Reporting, there: Path, target: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +422,7 @@ def test_two_at_once_wait_for_each_other(here: Reporting, there: Path, target: F
     assert published(there) == here.contents()
 
 
+@pytest.mark.promise("publishing is cut off, or killed between two files")
 def test_a_full_disk_there_leaves_the_old_files(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = published(there)

@@ -99,6 +99,7 @@ def test_who_is_logged_in_reads_the_docs_and_the_page(server: Stack, api: Api) -
         assert requests.get(f"{server.url}{DOCS}", cookies={"_token": cookie}, timeout=30).status_code == status
 
 
+@pytest.mark.promise("a user may not read the DAG")
 @pytest.mark.parametrize("role, status", [("Viewer", 200), ("Public", 403)])
 def test_the_docs_and_the_page_are_for_who_may_read_the_dag(server: Stack, api: Api, role: str, status: int) -> None:
     login = {"username": f"a-{role}", "password": "a-password"}

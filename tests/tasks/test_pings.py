@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from runs import TaskInstance, a_run, context
 
 from include.tasks import pings
@@ -26,6 +27,9 @@ FACTS = {
 }
 
 
+@pytest.mark.promise("snapshots are short for weeks")
+@pytest.mark.promise("a raw file is torn, empty, of another schema or oddly named")
+@pytest.mark.promise("rows are rejected, a raw file lacks its commit or has an odd name")
 def test_a_success_ping_tells_what_was_done_and_each_warning() -> None:
     ti = TaskInstance({("extract", "return_value"): SNAPSHOT, ("report", "return_value"): FACTS}, {})
     text = pings.snapshot_success(context(a_run(), ti)) or ""

@@ -61,6 +61,7 @@ def test_only_the_nightly_run_tests_everything(run_type: str, started: datetime,
     assert ti.xcoms["plan", "last_day"]["tested_hours"] == hours
 
 
+@pytest.mark.promise("the DAG was paused for a day")
 def test_a_scheduled_run_makes_up_for_days_that_a_backfill_of_newer_ones_passed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

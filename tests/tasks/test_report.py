@@ -40,6 +40,10 @@ def add_to_ledger(warehouse: Warehouse, **values: object) -> None:
     warehouse.query(f"update stg.raw_files set {changes} where file_name = {newest}", read_only=False)
 
 
+@pytest.mark.promise(
+    "rows are rejected, a raw file lacks its commit or has an odd name",
+    "report, ping and page say how many, and what to do",
+)
 def test_the_report_warns_of_what_a_person_should_see(warehouse: Warehouse) -> None:
     result = report()
     assert (result["files"], result["rejected"], result["warnings"]) == (2, 2, [])
@@ -61,6 +65,7 @@ def test_the_report_warns_of_what_a_person_should_see(warehouse: Warehouse) -> N
     assert quarantined.endswith(".parquet is quarantined: it is torn. It is tried again in each run.")
 
 
+@pytest.mark.promise("rows are rejected, a raw file lacks its commit or has an odd name")
 def test_a_raw_file_without_a_commit_is_told_unless_it_is_under_way(warehouse: Warehouse) -> None:
     raw = RawFolder(warehouse.data_dir)
     (raw.files / ".1748736000.a.parquet.x1Y2").touch()  # rsync's
@@ -94,6 +99,7 @@ def test_raw_files_in_an_object_store_are_looked_at_as_well(tmp_path: Path, monk
     assert unrecognised(load()) == ([lost.name], 1)
 
 
+@pytest.mark.promise("rows are rejected, a raw file lacks its commit or has an odd name")
 def test_the_page_gets_the_warnings_and_the_last_snapshot(warehouse: Warehouse) -> None:
     path = warehouse.data_dir / "report.json"
     report(TaskInstance())
