@@ -83,9 +83,10 @@ cloud-check: $(VENV)/.installed-dev $(VENV)/.installed-clouds $(MANIFEST) ## Pub
 soak: $(VENV)/.installed-dev $(MANIFEST) ## A week of hourly runs through Airflow, with faults (SOAK_RUNS=168)
 	@$(BIN)/python tests/soak/soak.py
 
-lint: $(VENV)/.installed-dev ## All linters and the type checker
+lint: $(VENV)/.installed-dev ## All linters, the type checker, and whether each promise has its test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python tests/promises.py
 	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint include/dbt
 	@$(BIN)/yamllint --strict .
@@ -101,9 +102,10 @@ AUDITED := $(wildcard requirements*.txt tests/cloud/*/requirements.txt)
 audit: $(VENV)/.installed-dev ## Known vulnerabilities of all pinned packages (asks PyPI)
 	@$(BIN)/pip-audit --strict --disable-pip --progress-spinner off $(AUDITED:%=--requirement %)
 
-format: $(VENV)/.installed-dev ## Let ruff format the code
+format: $(VENV)/.installed-dev ## Let ruff format the code; write the table of docs/reliability.md from the tests' markers
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(BIN)/python tests/promises.py --write
 
 bench: $(VENV)/.installed-dev $(MANIFEST) ## Measure each cost beside its floor (FULL=1: at full size; ONLY="hourly reload")
 	@$(BIN)/python tests/bench $(if $(FULL),--full) $(if $(ONLY),--only $(ONLY))
