@@ -12,10 +12,12 @@ from subprocess import CompletedProcess
 
 from dbt.cli.main import cli
 
+from include.settings import DBT_PROJECT
+
 # The fork server of Python 3.11 does not take over sys.path, and says nothing of what it cannot import.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["dbt_process", "dbt.adapters.duckdb", "parsed_ahead"])
+forks.set_forkserver_preload(["dbt_process", "dbt.adapters.duckdb", "dbt.task.build", "parsed_ahead"])
 
 
 def run_dbt(arguments: list[str], cwd: Path, environ: dict[str, str]) -> CompletedProcess[str]:
@@ -36,8 +38,15 @@ def dbt_here(arguments: list[str], cwd: str, environ: dict[str, str], output: st
     os.environ.update(environ)
     os.chdir(cwd)
     sys.argv = ["dbt", *arguments]
+    known = {"manifest": sys.modules["parsed_ahead"].parsed.result} if is_parsed_ahead(arguments) else {}
     try:
-        cli(arguments)
+        cli(arguments, obj=known)
     finally:
         # A forked process ends without what an ordinary one does at exit: among others, closing the database.
         atexit._run_exitfuncs()
+
+
+def is_parsed_ahead(arguments: list[str]) -> bool:
+    """Whether the command runs the project as it is, and not a copy, or for another target."""
+    is_run = arguments[0] in {"build", "run", "test"} and f"--project-dir={DBT_PROJECT}" in arguments
+    return is_run and "--target" not in arguments

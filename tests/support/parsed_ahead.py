@@ -1,8 +1,30 @@
-"""Imported by the fork server alone (dbt_process): its forks need not build what dbt builds of its own classes.
+"""Imported by the fork server alone (dbt_process): dbt with all that its forks would have to import, parse and compile.
 
 Not named dbt_..., since dbt takes every module of such a name for a plugin, and imports it.
 """
 
-from include.dbt_ahead import parse_project
+import os
+import tempfile
+from pathlib import Path
 
-parse_project()
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.factory import reset_adapters
+from dbt.cli.main import dbtRunner
+
+from include.settings import DBT_PROJECT
+
+with tempfile.TemporaryDirectory() as folder:
+    os.environ["DATA_DIR"] = f"{folder}/data"
+    Path(folder, "data").mkdir()
+    options = [f"--project-dir={DBT_PROJECT}", f"--profiles-dir={DBT_PROJECT}", f"--log-path={folder}"]
+    options.append(f"--target-path={folder}")
+    # The static parser would start threads, which no fork has: the next one to use it would wait for ever.
+    parsed = dbtRunner().invoke(["--quiet", "--no-static-parser", "parse", *options])
+    if parsed.exception:
+        raise parsed.exception
+    # Its templates, which a run compiles on its way, stay with the manifest.
+    built = dbtRunner(parsed.result).invoke(["--quiet", "build", "--exclude-resource-type", "unit_test", *options])
+    if not built.success:
+        raise built.exception or RuntimeError("the project cannot be built")
+    DuckDBConnectionManager.close_all_connections()
+    reset_adapters()
