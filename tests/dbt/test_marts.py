@@ -143,9 +143,7 @@ def test_a_day_stays_in_the_database_until_every_mart_has_been_made_from_it(ware
 
 @pytest.mark.parametrize("lost", ["database", "dimension", "day"])
 def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.add_file("2025-01-02T10:00:00", streams(2))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
     if lost == "database":
         (warehouse.data_dir / "prod.duckdb").unlink()
     elif lost == "dimension":
@@ -157,8 +155,7 @@ def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
 
 
 def test_nothing_new_writes_no_dimension(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1})
     files = [warehouse.data_dir / f"{name}.parquet" for name in DIMENSIONS]
     before = [file.stat().st_ino for file in files]
     warehouse.build()
@@ -206,8 +203,7 @@ def test_the_question_is_one_order_by(warehouse: Warehouse) -> None:
     ],
 )
 def test_marts_that_disagree_are_found(warehouse: Warehouse, loss: str, problem: str) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1})
     warehouse.query(
         f"{loss}; update stg.model_starts set started_at = now() at time zone 'UTC' + interval 1 millisecond",
         read_only=False,

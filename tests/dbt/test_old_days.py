@@ -18,10 +18,8 @@ def build(warehouse: Warehouse, **more: object) -> str:
 @pytest.fixture
 def old_day(warehouse: Warehouse) -> list[Path]:
     """Two counted files of a day that was pruned."""
-    files = [warehouse.add_file(f"2025-01-01T{hour}:00:00", streams(hour)) for hour in (10, 11)]
-    warehouse.add_file("2025-01-09T10:00:00", streams(9))
-    build(warehouse)
-    return files
+    files = {"2025-01-01T10:00:00": 10, "2025-01-01T11:00:00": 11, "2025-01-09T10:00:00": 9}
+    return warehouse.built(files, "--vars", json.dumps(KEEP))[:2]
 
 
 def test_a_counted_file_that_can_no_longer_be_read_keeps_its_facts(warehouse: Warehouse, old_day: list[Path]) -> None:
@@ -104,9 +102,7 @@ def test_an_archived_day_keeps_its_facts_through_reloads_and_late_files(
 
 
 def test_a_full_refresh_keeps_the_facts_of_a_kept_day_without_raw(warehouse: Warehouse) -> None:
-    gone = warehouse.add_file("2025-01-08T10:00:00", streams(8))
-    warehouse.add_file("2025-01-09T10:00:00", streams(9))
-    warehouse.build()
+    gone, _ = warehouse.built({"2025-01-08T10:00:00": 8, "2025-01-09T10:00:00": 9})
     before = warehouse.published()
     gone.unlink()
     assert "Raw holds nothing of 2025-01-08 any more" in warehouse.build("--full-refresh")

@@ -190,8 +190,7 @@ def test_files_with_long_lists_are_merged_in_little_memory(tmp_path: Path, datas
     "one warning names them; nobody reads, publishes or removes them",
 )
 def test_strangers_are_named_once_and_change_nothing(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1})
     litter(warehouse.facts)
     warehouse.add_file("2025-01-01T11:00:00", streams(2))
     output = warehouse.build(every_test=True)

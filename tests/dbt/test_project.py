@@ -83,8 +83,7 @@ def test_a_users_own_model_is_tested(
 
 
 def test_by_hand_tests_look_at_all_days_and_in_the_hourly_dag_at_new_ones(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1})
     for table in ("dwh.fact_streams__partitions set written_at", "stg.raw_files set log_import_date"):
         warehouse.query(f"update {table} = timestamp '2025-01-01'", read_only=False)
     path = warehouse.facts / "file_name_date=2025-01-01" / "data.parquet"
@@ -132,8 +131,7 @@ def test_days_that_show_an_earlier_sql_are_counted_until_they_are_reloaded(
 
 
 def test_a_database_that_does_not_know_the_sql_of_its_days_says_nothing(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1})
     for table in ("fact_streams__partitions", "dim_users__days"):
         warehouse.query(f"alter table dwh.{table} drop column rule", read_only=False)
     before = (warehouse.data_dir / "dim_users.parquet").stat().st_ino

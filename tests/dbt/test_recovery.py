@@ -58,8 +58,7 @@ def test_a_load_id_that_is_no_time_stops_nothing(warehouse: Warehouse) -> None:
 
 def test_the_last_copy_of_a_day_is_left_alone(warehouse: Warehouse) -> None:
     """Its rows are gone from the database, and what is on the disk does not look as it was written."""
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1})
     partition = warehouse.facts / "file_name_date=2025-01-01"
     shutil.copy(partition / "data.parquet", partition / "copy.parquet")
     (partition / "data.parquet").rename(partition / "renamed.parquet")
@@ -80,8 +79,7 @@ def test_the_last_copy_of_a_day_is_left_alone(warehouse: Warehouse) -> None:
 
 
 def test_a_full_refresh_of_one_model_reaches_the_facts(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1})
     before = warehouse.partitions()
     warehouse.build("--select", "fact_streams", "--full-refresh", "--exclude-resource-type", "test")
     refreshed = warehouse.partitions()

@@ -18,10 +18,7 @@ def window(start: str | None, end: str | None, **more: object) -> list[str]:
 
 @pytest.fixture
 def three_days(warehouse: Warehouse) -> Warehouse:
-    for day in (1, 2, 3):
-        warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
-        warehouse.add_file(f"2025-01-0{day}T11:00:00", streams(10 + day))
-    warehouse.build()
+    warehouse.built({f"2025-01-0{day}T{hour}:00:00": hour + day for day in (1, 2, 3) for hour in (10, 11)})
     return warehouse
 
 

@@ -164,8 +164,7 @@ def test_a_day_that_is_a_link_to_another_disk_is_named(warehouse: Warehouse, oth
 
 @pytest.mark.promise("`prod.duckdb` is damaged, of a newer DuckDB, or another program's")
 def test_a_damaged_database_is_told_with_the_way_out(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.built({"2025-01-01T10:00:00": 1})
     database = warehouse.data_dir / "prod.duckdb"
     whole = database.read_bytes()
     database.write_bytes(b"DUCK" * 10000)

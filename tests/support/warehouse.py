@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,10 +57,14 @@ def replace(path: Path, old: str, new: str) -> None:
 
 @dataclass
 class Warehouse:
-    """One DATA_DIR and the two folders that dbt writes besides."""
+    """One DATA_DIR and the two folders that dbt writes besides.
+
+    `models` are those that `build` makes where nothing else is selected: none named, all of them.
+    """
 
     data_dir: Path
     scratch: Path
+    models: tuple[str, ...] = ()
     target: Path = Path()  # of the last dbt command
 
     @property
@@ -115,10 +120,28 @@ class Warehouse:
 
         Of the data tests, those of one column or key take half of its time: they run where `every_test` asks for it.
         """
-        left_out = [] if every_test else ["--exclude", "test_type:generic"]
-        done = self.dbt("build", "--exclude-resource-type", "unit_test", *left_out, *arguments, cwd=cwd, **environ)
+        options = ["--exclude-resource-type", "unit_test", *([] if every_test else ["--exclude", "test_type:generic"])]
+        if self.models and "--select" not in arguments:
+            options += ["--select", *self.models, "--indirect-selection", "cautious"]
+        done = self.dbt("build", *options, *arguments, cwd=cwd, **environ)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def built(self, files: dict[str, int], *arguments: str) -> list[Path]:
+        """Raw files by time, each of the streams of a seed, and what `build` makes of them; returns their paths.
+
+        Built once, and copied after that: to the same data folder, since the views name their files by absolute paths.
+        """
+        key = hashlib.sha256(repr((files, self.models, arguments)).encode()).hexdigest()[:16]
+        copy = self.scratch / "built" / key
+        if not copy.exists():
+            for at, seed in files.items():
+                self.add_file(at, streams(seed))
+            self.build(*arguments)
+            shutil.copytree(self.data_dir, copy)
+        else:
+            shutil.copytree(copy, self.data_dir, dirs_exist_ok=True)
+        return sorted((self.raw / "twitch_streams").iterdir())
 
     def query(self, sql: str, *, read_only: bool = True) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.data_dir / "prod.duckdb"), read_only=read_only) as connection:
