@@ -250,6 +250,7 @@ def troubles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
 @pytest.mark.promise(
     "anything is logged, printed, sent or stored, with outside services up, down, slow or refusing, at any log level"
 )
+@pytest.mark.airflow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("level", ["DEBUG", pytest.param("INFO", marks=whole_campaign_only)])
 def test_airflow_logs_and_prints_no_secret_whatever_is_down(

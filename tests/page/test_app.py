@@ -344,6 +344,7 @@ def test_only_so_many_requests_wait_and_others_are_told_when_to_come_again(slow:
 
 
 @pytest.mark.promise("more than 32 requests for the page's data wait")
+@pytest.mark.airflow
 @needs_browser
 def test_the_page_comes_again_when_too_many_wait(slow: Slow) -> None:
     clients = [slow.begin(), *(slow.ask() for _ in range(MOST_WAITING))]
