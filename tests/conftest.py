@@ -61,11 +61,13 @@ def airflow_database() -> Path:
 class OneProcessAFile(LoadScopeScheduling):
     """A file of tests stays in one process: its fixtures run Airflow, or build a database.
 
-    Draws (tests/support/campaign.py) are many, and what those of one name need is soon made: they go name by name. Each
-    cloud has a server of its own, and long waits: they go cloud by cloud.
+    The files of tests/e2e/up share one Airflow. Draws (tests/support/campaign.py) are many, and what those of one name
+    need is soon made: they go name by name. Each cloud has a server of its own, and long waits: they go cloud by cloud.
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(up := "tests/e2e/up/"):
+            return up
         apart = re.search(r"\[(\w+), .+ of \d+\]$|\[(azure|gcs|s3)\b", nodeid)
         return f"{nodeid.partition('::')[0]} {apart[1] or apart[2] if apart else ''}"
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 
 import pytest
-from machine import Machine, Up, running_up
+from machine import Machine
 
 from include.settings import ROOT
 
@@ -17,12 +16,4 @@ def built() -> None:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, built: None) -> Machine:
-    folder = tmp_path_factory.mktemp("machine")
-    (folder / "home").mkdir()
-    return Machine(folder / "home", folder / "airflow", folder / "data")
-
-
-@pytest.fixture(scope="module")
-def up(machine: Machine) -> Iterator[Up]:
-    with running_up(machine) as up:
-        yield up
+    return Machine.new(tmp_path_factory.mktemp("machine"))

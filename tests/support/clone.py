@@ -15,6 +15,8 @@ def clone(above: Path) -> Path:
     root = above / "clone"
     ignored = shutil.ignore_patterns("target", "logs", "__pycache__")
     shutil.copytree(ROOT / "include", root / "include", ignore=ignored)
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+        shutil.copy2(ROOT / name, root)
     (root / ".venv").symlink_to(ROOT / ".venv")
     (root / "data").mkdir()
     (above / "data").mkdir()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ class Machine:
     home: Path
     airflow: Path
     data_dir: Path
+
+    @classmethod
+    def new(cls, folder: Path) -> Machine:
+        """One on which nothing has been done yet."""
+        (folder / "home").mkdir()
+        return cls(folder / "home", folder / "airflow", folder / "data")
+
+    def copy(self, folder: Path) -> Machine:
+        """Another one, on which the same has been done. No Airflow may be running."""
+        copies = Machine(folder / "home", folder / "airflow", folder / "data")
+        for ours, copy in zip(astuple(self), astuple(copies), strict=True):
+            shutil.copytree(ours, copy)
+        return copies
 
     def environment(self, **environ: str) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,38 +14,17 @@ from urllib.parse import parse_qs, urlsplit
 import duckdb
 import pytest
 import requests
-from browser import logged_in, needs_browser
-from machine import Machine, Up, running_up
+from browser import needs_browser
+from machine import Machine, Up
 from marts import gini
 from playwright.sync_api import ConsoleMessage, Frame, FrameLocator, Page, expect
-from warehouse import Row, Warehouse, streams
 
-pytestmark = needs_browser
+from up.history import HOURS, TODAY
 
-TODAY = datetime.now(UTC).replace(minute=0, second=0, microsecond=0, tzinfo=None)
-# The hours before now of which there are snapshots: with two gaps, and one hour alone between them.
-HOURS = [hour for hour in range(40, 0, -1) if hour not in {30, 28, 27}]
+pytestmark = [pytest.mark.airflow, needs_browser]
+
 # Of Airflow's own frame, in Chromium's words.
 SANDBOX = "An iframe which has both allow-scripts and allow-same-origin"
-
-
-def snapshot(seed: int) -> list[Row]:
-    """Some games of many channels, with odd names, and what else a snapshot may hold."""
-    games = {"11": "Draughts", "12": "<b>Go</b> & 'more'", "13": "\u202eRight to left", "": ""}
-    rows = [
-        {
-            "id": str(1000 + channel),
-            "user_id": str(channel),
-            "user_login": f"channel_{channel}",
-            "user_name": f"Channel {channel}",
-            "game_id": game,
-            "game_name": name,
-            "viewer_count": (channel * (seed + 3)) % 97 if number else channel,
-        }
-        for number, (game, name) in enumerate(games.items())
-        for channel in range(100 * (number + 1), 100 * (number + 1) + 10 * (number + 2))
-    ]
-    return [*rows, *streams(seed)]
 
 
 @dataclass
@@ -74,36 +53,13 @@ class Watched:
         return self.frame()
 
 
-@pytest.fixture(scope="module")
-def up(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """`make up` over some days of history, and with its first run ended."""
-    machine.data_dir.mkdir()
-    warehouse = Warehouse(machine.data_dir, tmp_path_factory.mktemp("dbt"))
-    for seed, hour in enumerate(sorted(HOURS, reverse=True)):
-        warehouse.add_file((TODAY - timedelta(hours=hour)).isoformat(), snapshot(seed))
-    warehouse.build()
-    with running_up(machine) as up:
-        up.wait_for_runs("twitch_streams", 1)
-        yield up
-
-
-@pytest.fixture(scope="module")
-def home(up: Up) -> Iterator[Page]:
-    with logged_in(up) as page:
-        yield page
-
-
 @pytest.fixture
-def watched(up: Up, home: Page) -> Iterator[Watched]:
-    """A tab of its own, on Airflow's home page."""
-    page = home.context.new_page()
-    watched = Watched(page, up.url)
-    page.on("request", lambda request: watched.hosts.add(urlsplit(request.url).hostname or ""))
-    page.on("console", watched.listen)
-    page.on("pageerror", lambda error: watched.told.append(str(error)))
-    page.goto(up.url)
+def watched(up: Up, tab: Page) -> Iterator[Watched]:
+    watched = Watched(tab, up.url)
+    tab.on("request", lambda request: watched.hosts.add(urlsplit(request.url).hostname or ""))
+    tab.on("console", watched.listen)
+    tab.on("pageerror", lambda error: watched.told.append(str(error)))
     yield watched
-    page.close()
     assert watched.told == []
     assert watched.hosts - {""} == {"127.0.0.1"}
 
@@ -131,6 +87,7 @@ def test_who_is_not_logged_in_sees_neither_page_nor_data(up: Up) -> None:
 
 
 def test_the_navigation_leads_to_charts_with_marks(watched: Watched, machine: Machine, tmp_path: Path) -> None:
+    watched.page.goto(watched.url)
     watched.page.get_by_role("link", name="Twitch", exact=True).click()
     frame = watched.frame()
     expect(frame.locator("#freshness")).to_contain_text("Last snapshot")
@@ -217,11 +174,16 @@ def test_a_game_has_a_page_with_its_distribution_and_channels(watched: Watched, 
 
 def test_names_and_warnings_are_text_and_nothing_else(watched: Watched, machine: Machine) -> None:
     warning = "Raw file <b>x</b> is quarantined."
-    (machine.data_dir / "report.json").write_text(json.dumps({"snapshot": None, "warnings": [warning]}))
-    frame = watched.show()
-    expect(frame.locator("#warnings li")).to_have_text([warning])
-    expect(frame.locator("#games-table").get_by_text("<b>Go</b> & 'more'").first).to_be_visible()
-    assert frame.locator("#games-table b, #top-games-chart b, #warnings b, script:not([src])").count() == 0
+    report = machine.data_dir / "report.json"
+    of_the_last_run = report.read_bytes()
+    report.write_text(json.dumps({"snapshot": None, "warnings": [warning]}))
+    try:
+        frame = watched.show()
+        expect(frame.locator("#warnings li")).to_have_text([warning])
+        expect(frame.locator("#games-table").get_by_text("<b>Go</b> & 'more'").first).to_be_visible()
+        assert frame.locator("#games-table b, #top-games-chart b, #warnings b, script:not([src])").count() == 0
+    finally:
+        report.write_bytes(of_the_last_run)
 
 
 def test_each_table_can_be_downloaded(watched: Watched, machine: Machine, tmp_path: Path) -> None:
@@ -242,6 +204,7 @@ def test_each_table_can_be_downloaded(watched: Watched, machine: Machine, tmp_pa
 @pytest.mark.parametrize("width", [1600, 375])
 def test_the_page_has_airflows_theme_and_no_sideways_scrolling(watched: Watched, theme: str, width: int) -> None:
     page = watched.page
+    page.goto(watched.url)
     page.evaluate(f"localStorage.setItem('theme', '{theme}')")
     page.set_viewport_size({"width": width, "height": 900})
     frame = watched.show()
@@ -253,7 +216,7 @@ def test_the_page_has_airflows_theme_and_no_sideways_scrolling(watched: Watched,
 
 
 def test_a_run_that_has_ended_leads_to_the_page_for_its_day(up: Up, watched: Watched) -> None:
-    run = up.wait_for_runs("twitch_streams", 1)[0]
+    run = up.wait_for_runs("twitch_streams", 1, wanted=lambda run: run["run_type"] == "scheduled")[0]
     path = f"/dags/twitch_streams/dagRuns/{run['dag_run_id']}/taskInstances/report/links"
     link = up.api.call("GET", path)["extra_links"]["Twitch page"]
     day = run["run_after"][:10]
