@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from machine import Machine
@@ -14,12 +16,18 @@ from states import BY_DAY, DIMENSIONS
 
 from include.settings import ROOT
 
+pytestmark = pytest.mark.airflow
+
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    folder = tmp_path_factory.mktemp("machine")
-    (folder / "home").mkdir()
-    return Machine(folder / "home", folder / "airflow", folder / "data")
+def one_machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    return Machine.new(tmp_path_factory.mktemp("machine"))
+
+
+@pytest.fixture
+def machine(one_machine: Machine, tmp_path: Path) -> Machine:
+    """It has one Airflow, to whose database each test adds its connections, and a data folder for each test."""
+    return replace(one_machine, data_dir=tmp_path / "data")
 
 
 def connect(machine: Machine, **connections: dict[str, object]) -> None:

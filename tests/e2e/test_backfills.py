@@ -19,7 +19,7 @@ from warehouse import Warehouse, streams
 
 from include.settings import ROOT
 
-pytestmark = backfills_only
+pytestmark = [pytest.mark.airflow, backfills_only]
 
 HOURLY, RELOAD = "twitch_streams", "twitch_streams_reload"
 DAYS = [f"2025-01-0{day}" for day in range(1, 8)]
@@ -44,7 +44,7 @@ def pings() -> Iterator[PingServer]:
 def up(machine: Machine, warehouse: Warehouse, pings: PingServer) -> Iterator[Up]:
     urls = {"HEALTHCHECK_URL": f"{pings.url}/ping-key-1", "HEALTHCHECK_RELOAD_URL": f"{pings.url}/ping-key-2"}
     with running_up(machine, **urls) as up:
-        up.wait_for_runs(HOURLY, 1)
+        assert {run["state"] for run in up.wait_for_runs(HOURLY, 1)} == {"success"}
         yield up
 
 
@@ -61,6 +61,15 @@ def wait_for_backfills(up: Up) -> None:
 
 def backfills_of(up: Up) -> list[dict[str, Any]]:
     return list(up.api.every("/backfills", "backfills", dag_id=RELOAD))
+
+
+def runs_since(up: Up, started: datetime, dag_id: str, count: int, run_type: str = "") -> list[dict[str, Any]]:
+    """Waits until so many runs that were asked for since then have ended; returns them."""
+
+    def wanted(run: dict[str, Any]) -> bool:
+        return datetime.fromisoformat(run["queued_at"]) > started and run_type in run["run_type"]
+
+    return up.wait_for_runs(dag_id, count, wanted)
 
 
 def by_day(rows: list[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:
@@ -101,7 +110,9 @@ def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
     assert warehouse.published() == warehouse.oracle()
     before = by_day(warehouse.published())
     wait_for_backfills(up)
-    earlier = len(pings.pings)
+    # The DAG processor sends a ping some time after the run has ended.
+    wait_until(lambda: len([path for path, *_ in pings.pings if path.endswith("/start")]) * 2 == len(pings.pings))
+    earlier, started = len(pings.pings), datetime.now(UTC)
     file_of(warehouse, f"{DAYS[2]}T03").unlink()
     changed_file = file_of(warehouse, f"{DAYS[4]}T03")
     pq.write_table(pq.ParquetFile(changed_file).read().slice(0, 30), changed_file)
@@ -114,8 +125,8 @@ def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
     hours = {"from_date": "2025-01-02T02:00:00Z", "to_date": "2025-01-02T04:00:00Z"}
     api.call("POST", "/backfills", json={"dag_id": HOURLY, **hours, "reprocess_behavior": "completed"})
     by_hand = api.start(HOURLY)
-    reloads = up.wait_for_runs(RELOAD, 7, wanted=lambda run: run["run_type"] == "backfill")
-    hourly = up.wait_for_runs(HOURLY, 5)
+    reloads = runs_since(up, started, RELOAD, 7, "backfill")
+    hourly = runs_since(up, started, HOURLY, 4)
     reader.end()
 
     assert {run["state"] for run in [*reloads, *hourly]} == {"success"}
@@ -133,7 +144,6 @@ def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
     def pinged(path: str) -> list[str]:
         return [body.decode().splitlines()[0] for found, _, body in pings.pings[earlier:] if found == path]
 
-    # The DAG processor sends a ping some time after the run has ended.
     wait_until(lambda: len([line for line in pinged("/ping-key-2") if "backfill" in line]) == 10)
     assert f"run {by_hand}" in pinged("/ping-key-1") and not any("backfill" in line for line in pinged("/ping-key-1"))
     assert sorted(pinged("/ping-key-2/start")) == sorted(pinged("/ping-key-2"))
@@ -145,7 +155,7 @@ def test_seven_days_an_hourly_run_and_a_backfill_by_hours_at_once(
 @needs_browser
 def test_the_forms_of_the_web_ui(machine: Machine, warehouse: Warehouse, up: Up, tmp_path: Path) -> None:
     wait_for_backfills(up)
-    backfills = len(backfills_of(up))
+    backfills, started = len(backfills_of(up)), datetime.now(UTC)
     for day in ("2025-01-01", "2025-01-02"):
         file_of(warehouse, f"{day}T03").unlink()
 
@@ -174,19 +184,21 @@ def test_the_forms_of_the_web_ui(machine: Machine, warehouse: Warehouse, up: Up,
         pick(2, "2025/01/02", "04:00")
         page.screenshot(path=tmp_path / "trigger.png")
         page.get_by_role("button", name="Trigger").last.click()
-        [run] = up.wait_for_runs(RELOAD, 1, wanted=lambda run: run["run_type"] == "manual")
+        [run] = runs_since(up, started, RELOAD, 1, "manual")
     assert (run["state"], run["conf"]["start"][:16], run["conf"]["end"][:16]) == (
         "success",
         "2025-01-02T03:00",
         "2025-01-02T04:00",
     )
-    up.wait_for_runs(RELOAD, 2)
+    runs_since(up, started, RELOAD, 2)
     assert warehouse.published() == warehouse.oracle()
 
 
 def test_a_day_that_another_run_is_at_is_not_passed_over_in_silence(
     machine: Machine, warehouse: Warehouse, up: Up
 ) -> None:
+    # Else make reload would wait for that of another test, and the run below would end meanwhile.
+    wait_for_backfills(up)
     in_flight = {"logical_date": f"{DAYS[3]}T00:00:00Z", "conf": {}}
     for run in up.wait_for_runs(RELOAD, 0, wanted=lambda run: run["logical_date"][:10] == DAYS[3]):
         up.api.call("DELETE", f"/dags/{RELOAD}/dagRuns/{run['dag_run_id']}")
@@ -210,5 +222,5 @@ def test_the_command_of_airflow_2(machine: Machine, warehouse: Warehouse, up: Up
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    runs = up.wait_for_runs(RELOAD, 2, wanted=lambda run: datetime.fromisoformat(run["queued_at"]) > started)
+    runs = runs_since(up, started, RELOAD, 2)
     assert {(run["logical_date"][:10], run["state"]) for run in runs} == {(day, "success") for day in DAYS[5:]}

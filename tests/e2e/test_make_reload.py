@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,37 +51,58 @@ def test_bad_days_are_told_at_once(machine: Machine, arguments: tuple[str, ...],
     assert "Traceback" not in done.stderr and machine.airflow.exists() == was_there
 
 
+@dataclass
+class Reloaded:
+    """Two days reloaded, stopped after the first one, gone on with, and at once reloaded again.
+
+    `imports` are those before it, after the stop, after the rest, and after the last reload.
+    """
+
+    imports: list[dict[str, Any]]
+    rest: subprocess.CompletedProcess[str]
+    again: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def reloaded(machine: Machine, warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Reloaded:
+    days = (f"START={DAYS[0]}", f"END={DAYS[1]}")
+    seen = [imports(warehouse)]
+    stop_when(machine, tmp_path_factory.mktemp("stopped"), rf"{DAYS[0]}  success", *days)
+    seen.append(imports(warehouse))
+    rest = machine.make("reload", *days)
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    assert warehouse.published() == warehouse.oracle()
+    seen.append(imports(warehouse))
+    again = machine.make("reload", *days)
+    seen.append(imports(warehouse))
+    return Reloaded(seen, rest, again)
+
+
+@pytest.mark.airflow
 @backfills_only
 def test_days_are_reloaded_one_by_one_and_others_not_at_all(
-    machine: Machine, warehouse: Warehouse, tmp_path: Path
+    machine: Machine, warehouse: Warehouse, reloaded: Reloaded
 ) -> None:
-    days = (f"START={DAYS[0]}", f"END={DAYS[1]}")
-    before = imports(warehouse)
-    stop_when(machine, tmp_path, rf"{DAYS[0]}  success", *days)
-    imported = imports(warehouse)
-    assert imported[DAYS[0]] > before[DAYS[0]]
-
-    done = machine.make("reload", *days)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"going on with the backfill {DAYS[0]} to {DAYS[1]}" in done.stdout
-    assert re.search(rf"{DAYS[1]}  success \([\d.]+ s\)", done.stdout), done.stdout
-    assert warehouse.published() == warehouse.oracle()
+    before, stopped, rest, _ = reloaded.imports
+    assert stopped[DAYS[0]] > before[DAYS[0]]
+    told = reloaded.rest.stdout
+    assert f"going on with the backfill {DAYS[0]} to {DAYS[1]}" in told
+    assert re.search(rf"{DAYS[1]}  success \([\d.]+ s\)", told), told
     # The day that was done was not done again, and one that was not asked for not at all.
-    again = imports(warehouse)
-    assert again[DAYS[0]] == imported[DAYS[0]] and again[DAYS[1]] > before[DAYS[1]]
-    assert again[DAYS[2]] == before[DAYS[2]]
+    assert rest[DAYS[0]] == stopped[DAYS[0]] and rest[DAYS[1]] > before[DAYS[1]]
+    assert rest[DAYS[2]] == before[DAYS[2]]
     # No snapshot was taken, and nothing stays behind.
     assert len(list((warehouse.raw / "twitch_streams").iterdir())) == 3
     assert list(machine.home.iterdir()) == []
 
 
+@pytest.mark.airflow
 @backfills_only
-def test_a_day_is_reloaded_again_however_soon(machine: Machine, warehouse: Warehouse) -> None:
+def test_a_day_is_reloaded_again_however_soon(reloaded: Reloaded) -> None:
     """Airflow takes a backfill for active for a while after its last run: that one is not to be gone on with."""
-    imported = imports(warehouse)
-    done = machine.make("reload", f"START={DAYS[0]}", f"END={DAYS[1]}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert all(imports(warehouse)[day] > imported[day] for day in DAYS[:2])
+    assert reloaded.again.returncode == 0, reloaded.again.stdout + reloaded.again.stderr
+    *_, rest, again = reloaded.imports
+    assert all(again[day] > rest[day] for day in DAYS[:2])
 
 
 def imports(warehouse: Warehouse) -> dict[str, Any]:
@@ -101,6 +124,7 @@ def stop_when(machine: Machine, tmp_path: Path, pattern: str, *arguments: str) -
     assert psutil.wait_procs(family, timeout=30)[1] == []
 
 
+@pytest.mark.airflow
 @backfills_only
 def test_all_of_history_goes_on_where_it_was_stopped(machine: Machine, warehouse: Warehouse, tmp_path: Path) -> None:
     stop_when(machine, tmp_path, rf"earlier_days {DAYS[0]}T00:00 +success", "ALL=1")
@@ -116,6 +140,7 @@ def test_all_of_history_goes_on_where_it_was_stopped(machine: Machine, warehouse
 
 
 @pytest.mark.promise("a reload fails", "its failure is pinged before `make reload` ends")
+@pytest.mark.airflow
 @backfills_only
 def test_days_without_raw_are_named_and_a_failure_is_an_error_and_pinged(
     machine: Machine, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -27,8 +28,11 @@ DOCS = "/cosmos/twitch_bi/dbt_docs_index.html"
 PAGE = "/twitch/"
 
 
+pytestmark = pytest.mark.airflow
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """All services with the profile demo, healthy; raw holds three days before the first run."""
     if not os.environ.get("SERVER"):
         pytest.skip("a campaign of its own: make server-check")
@@ -40,16 +44,50 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 warehouse.add_file(f"{day}T{hour:02}:00:00", streams(number * 24 + hour))
         made.start_all(demo=True)
         yield made
+        # What the tests of both have not seen yet, since they come in any order.
+        assert_no_secret_is_logged(folder)
+        for name in LONG_RUNNING:
+            assert_json_is_said(made.output(name))
+
+
+@pytest.fixture
+def server(services: Stack) -> Stack:
+    """All services: one of the tests leaves them stopped."""
+    start_what_is_stopped(services)
+    return services
 
 
 @pytest.fixture(scope="module")
-def api(server: Stack) -> Api:
-    return server.api()
+def api(services: Stack) -> Api:
+    start_what_is_stopped(services)
+    return services.api()
 
 
 @pytest.fixture(scope="module")
-def warehouse(server: Stack) -> Warehouse:
-    return Warehouse(server.folder / "data", server.folder)
+def warehouse(services: Stack) -> Warehouse:
+    return Warehouse(services.folder / "data", services.folder)
+
+
+@pytest.fixture(scope="module")
+def ran(services: Stack, api: Api) -> None:
+    """The DAGs are switched on, and a first hourly run and a backfill of three days have ended."""
+    start_what_is_stopped(services)
+    for dag_id in (HOURLY, RELOAD):
+        api.switch_on(dag_id)
+    for run in wait_for_runs(api, HOURLY, 1):
+        assert run["state"] == "success", api.failures(HOURLY, run["dag_run_id"])
+    days = {"from_date": f"{DAYS[0]}T00:00:00Z", "to_date": f"{DAYS[-1]}T00:00:00Z"}
+    api.call("POST", "/backfills", json={"dag_id": RELOAD, **days})
+    runs = wait_for_runs(api, RELOAD, 3, wanted=lambda run: run["run_type"] == "backfill")
+    assert [run["state"] for run in runs] == ["success"] * 3
+
+
+def start_what_is_stopped(services: Stack) -> None:
+    stopped = [name for name in ("simulator", *LONG_RUNNING) if name not in services.processes]
+    for name in stopped:
+        services.start(name)
+    for name in stopped:
+        services.wait_until_healthy(name)
 
 
 def test_init_may_run_again(server: Stack) -> None:
@@ -59,20 +97,12 @@ def test_init_may_run_again(server: Stack) -> None:
     assert "user admin: there are users" in again and "connection twitch_api: as in the environment" in again
 
 
-def test_an_hourly_run_and_a_backfill_of_three_days(server: Stack, api: Api, warehouse: Warehouse) -> None:
-    for dag_id in (HOURLY, RELOAD):
-        api.switch_on(dag_id)
-    [run] = wait_for_runs(api, HOURLY, 1)
-    assert run["state"] == "success", api.failures(HOURLY, run["dag_run_id"])
-    days = {"from_date": f"{DAYS[0]}T00:00:00Z", "to_date": f"{DAYS[-1]}T00:00:00Z"}
-    api.call("POST", "/backfills", json={"dag_id": RELOAD, **days})
-    runs = wait_for_runs(api, RELOAD, 3, wanted=lambda run: run["run_type"] == "backfill")
-    assert [run["state"] for run in runs] == ["success"] * 3
+def test_an_hourly_run_and_a_backfill_of_three_days(ran: None, warehouse: Warehouse) -> None:
     assert warehouse.published() == warehouse.oracle()
     assert_marts_equal_the_oracle(warehouse)
 
 
-def test_who_is_not_logged_in_is_refused(server: Stack, api: Api, warehouse: Warehouse) -> None:
+def test_who_is_not_logged_in_is_refused(server: Stack) -> None:
     for path in ("/api/v2/dags", DOCS, "/cosmos/twitch_bi/manifest.json", "/cosmos", PAGE, f"{PAGE}data/status"):
         assert requests.get(f"{server.url}{path}", timeout=30).status_code == 401, path
         forged = {"Authorization": "Bearer of-nobody"}
@@ -86,7 +116,7 @@ def test_who_is_not_logged_in_is_refused(server: Stack, api: Api, warehouse: War
     assert wrong.status_code == 401
 
 
-def test_who_is_logged_in_reads_the_docs_and_the_page(server: Stack, api: Api) -> None:
+def test_who_is_logged_in_reads_the_docs_and_the_page(server: Stack, api: Api, ran: None) -> None:
     assert api.session.get(f"{server.url}{PAGE}", timeout=30).status_code == 200
     status = api.session.get(f"{server.url}{PAGE}data/status", timeout=30).json()
     assert status["first_day"] == DAYS[0] and not status["is_stale"]
@@ -101,7 +131,9 @@ def test_who_is_logged_in_reads_the_docs_and_the_page(server: Stack, api: Api) -
 
 @pytest.mark.promise("a user may not read the DAG")
 @pytest.mark.parametrize("role, status", [("Viewer", 200), ("Public", 403)])
-def test_the_docs_and_the_page_are_for_who_may_read_the_dag(server: Stack, api: Api, role: str, status: int) -> None:
+def test_the_docs_and_the_page_are_for_who_may_read_the_dag(
+    server: Stack, api: Api, ran: None, role: str, status: int
+) -> None:
     login = {"username": f"a-{role}", "password": "a-password"}
     user = {**login, "email": f"{role}@localhost", "first_name": "A", "last_name": role, "roles": [{"name": role}]}
     api.session.post(f"{server.url}/auth/fab/v1/users", json=user, timeout=30).raise_for_status()
@@ -123,7 +155,9 @@ def test_maintenance_cleans_the_database_and_the_logs(server: Stack, api: Api) -
     assert not old.exists()
 
 
-def test_a_run_survives_that_its_scheduler_is_replaced(server: Stack, api: Api, warehouse: Warehouse) -> None:
+def test_a_run_survives_that_its_scheduler_is_replaced(
+    server: Stack, api: Api, ran: None, warehouse: Warehouse
+) -> None:
     run_id = api.start(HOURLY)
     wait_until(lambda: any(task["state"] == "running" for task in tasks_of(api, run_id)))
     server.stop("scheduler")
@@ -133,7 +167,9 @@ def test_a_run_survives_that_its_scheduler_is_replaced(server: Stack, api: Api, 
     assert warehouse.published() == warehouse.oracle()
 
 
-def test_a_run_survives_that_all_services_are_restarted(server: Stack, api: Api, warehouse: Warehouse) -> None:
+def test_a_run_survives_that_all_services_are_restarted(
+    server: Stack, api: Api, ran: None, warehouse: Warehouse
+) -> None:
     run_id = api.start(HOURLY)
     wait_until(lambda: any(task["state"] == "running" for task in tasks_of(api, run_id)))
     for name in reversed(LONG_RUNNING):
@@ -147,17 +183,23 @@ def test_a_run_survives_that_all_services_are_restarted(server: Stack, api: Api,
 
 
 @pytest.mark.parametrize("name", LONG_RUNNING)
-def test_what_a_service_says_is_one_json_object_a_line(server: Stack, name: str) -> None:
-    lines = [line for line in server.output(name).splitlines() if line not in PRINTED]
-    said = [json.loads(line) for line in lines]
+def test_what_a_service_says_is_one_json_object_a_line(services: Stack, name: str) -> None:
+    assert_json_is_said(services.output(name))
+
+
+def assert_json_is_said(output: str) -> None:
+    said = [json.loads(line) for line in output.splitlines() if line not in PRINTED]
     assert said and all(line["event"] and line["level"] for line in said)
 
 
-def test_no_secret_is_in_a_log_of_a_service_or_a_task(server: Stack) -> None:
-    logs = [path for path in server.folder.rglob("*.log") if path.is_file()]
-    assert any("task_id=dbt.fact_streams" in str(path) for path in logs)
-    for path in logs:
-        text = path.read_text(errors="replace")
+def test_no_secret_is_in_a_log_of_a_service_or_a_task(services: Stack, ran: None) -> None:
+    assert any("task_id=dbt.fact_streams" in str(path) for path in services.folder.rglob("*.log"))
+    assert_no_secret_is_logged(services.folder)
+
+
+def assert_no_secret_is_logged(folder: Path) -> None:
+    for path in folder.rglob("*.log"):
+        text = path.read_text(errors="replace") if path.is_file() else ""
         assert [name for name, secret in SECRETS.items() if secret in text] == [], path
 
 
