@@ -7,6 +7,8 @@ from machine import Machine
 
 from include.settings import ROOT
 
+pytest.register_assert_rewrite("told")
+
 
 @pytest.fixture(scope="session")
 def built() -> None:

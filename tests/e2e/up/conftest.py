@@ -57,8 +57,9 @@ def up(machine: Machine, twitch: Simulator, pings: PingServer) -> Iterator[Up]:
 # Not for the session: while Playwright runs, no other test of the process could use asyncio.
 @pytest.fixture(scope="package")
 def home(up: Up) -> Iterator[Page]:
-    """The page of a browser that is logged in."""
+    """The page of a browser that is logged in, blank: Airflow's own would be busy all the time."""
     with logged_in(up) as page:
+        page.goto("about:blank")
         yield page
 
 
