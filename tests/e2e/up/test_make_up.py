@@ -18,8 +18,6 @@ from include.local.services import free_port
 
 pytestmark = pytest.mark.airflow
 
-HOURLY = "twitch_streams"
-
 
 def test_all_of_it_listens_on_loopback_alone(up: Up) -> None:
     listening = set()
@@ -65,9 +63,9 @@ def test_a_second_one_names_the_first(machine: Machine, up: Up) -> None:
 
 @needs_browser
 def test_the_ui_shows_the_graph_and_a_green_run(up: Up, tab: Page, tmp_path: Path) -> None:
-    tab.goto(f"{up.url}/dags/{HOURLY}/runs")
+    tab.goto(f"{up.url}/dags/twitch_streams/runs")
     expect(tab.get_by_text("Success", exact=True).first).to_be_visible()
-    tab.goto(f"{up.url}/dags/{HOURLY}")
+    tab.goto(f"{up.url}/dags/twitch_streams")
     tab.get_by_label("Show Graph").or_(tab.get_by_title("Show Graph")).or_(
         tab.get_by_role("button", name=re.compile("graph", re.IGNORECASE))
     ).first.click()
@@ -78,12 +76,13 @@ def test_the_ui_shows_the_graph_and_a_green_run(up: Up, tab: Page, tmp_path: Pat
 
 
 def test_a_backfill_takes_no_snapshot_and_runs_the_models(machine: Machine, up: Up) -> None:
-    before = up.wait_for_runs(HOURLY, 1)
+    before = up.wait_for_runs("twitch_streams", 1)
     snapshots = list(machine.data_dir.rglob("twitch_streams/*.parquet"))
     hour = "2025-01-01T10:00:00Z"
-    up.api.call("POST", "/backfills", json={"dag_id": HOURLY, "from_date": hour, "to_date": hour})
-    [backfilled] = up.wait_for_runs(HOURLY, 1, wanted=lambda run: run["run_type"] == "backfill")
-    states = up.api.call("GET", f"/dags/{HOURLY}/dagRuns/{backfilled['dag_run_id']}/taskInstances")
+    up.api.call("POST", "/backfills", json={"dag_id": "twitch_streams", "from_date": hour, "to_date": hour})
+    runs = up.wait_for_runs("twitch_streams", len(before) + 1)
+    [backfilled] = [run for run in runs if run["run_type"] == "backfill"]
+    states = up.api.call("GET", f"/dags/twitch_streams/dagRuns/{backfilled['dag_run_id']}/taskInstances")
     assert {task["task_id"].rpartition(".")[2]: task["state"] for task in states["task_instances"]} == {
         "extract": "skipped",
         **dict.fromkeys(["stg_streams", "int_streams", *BY_DAY, *DIMENSIONS], "success"),
@@ -92,19 +91,17 @@ def test_a_backfill_takes_no_snapshot_and_runs_the_models(machine: Machine, up: 
         "report": "success",
     }
     # The full hour, and with it a snapshot, may have come meanwhile.
-    others = len(up.wait_for_runs(HOURLY, 2)) - len(before) - 1
+    others = len(runs) - len(before) - 1
     assert len(list(machine.data_dir.rglob("twitch_streams/*.parquet"))) == len(snapshots) + others
     assert up.api.call("GET", "/assets/events")["total_entries"] >= 2
 
 
 def test_full_refresh_reads_all_raw_files_again(machine: Machine, up: Up, tmp_path: Path) -> None:
-    up.wait_for_runs(HOURLY, 1)
+    runs = len(up.wait_for_runs("twitch_streams", 1))
     warehouse = Warehouse(machine.data_dir, tmp_path)
     imported = "select min(log_import_date) from stg.raw_files"
     [(before,)] = warehouse.query(imported)
-    asked = {"logical_date": None, "conf": {"full_refresh": True}}
-    run_id = up.api.call("POST", f"/dags/{HOURLY}/dagRuns", json=asked)["dag_run_id"]
-    [run] = up.wait_for_runs(HOURLY, 1, wanted=lambda run: run["dag_run_id"] == run_id)
-    assert run["state"] == "success"
+    up.api.call("POST", "/dags/twitch_streams/dagRuns", json={"logical_date": None, "conf": {"full_refresh": True}})
+    assert {run["state"] for run in up.wait_for_runs("twitch_streams", runs + 1)} == {"success"}
     assert warehouse.query(imported)[0][0] > before
     assert warehouse.published() == warehouse.oracle()
