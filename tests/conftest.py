@@ -100,5 +100,5 @@ def pytest_runtest_teardown() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no process is left with one at the end."""
-    items.sort(key=lambda item: "e2e" not in item.path.parts)
+    """The files that take longest first, so that no process is left with one at the end."""
+    items.sort(key=lambda item: ("e2e" not in item.path.parts, not {"dags", "dbt", "faults"} & {*item.path.parts}))

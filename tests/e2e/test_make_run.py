@@ -68,6 +68,12 @@ def test_a_run_makes_a_snapshot_and_the_oracles_facts(ran: Ran, tmp_path: Path) 
     assert_nothing_is_left_behind(ran.machine)
 
 
+@pytest.mark.promise(
+    "a task fails in `make run`", "its error comes first, and the tasks that did not run take one line"
+)
+@pytest.mark.promise(
+    "anything is logged, printed, sent or stored, with outside services up, down, slow or refusing, at any log level"
+)
 @pytest.mark.airflow
 def test_a_wrong_secret_is_refused_in_twitchs_words(again: Machine) -> None:
     wrong = "wr0ng-secret-of-a-person"
@@ -137,6 +143,11 @@ BY_HAND = [command for command in readme_commands() if command.startswith(".venv
 IN_THE_DBT_PROJECT = re.findall(r"In `include/dbt`, `(.+?)`", README)
 
 
+@pytest.mark.promise(
+    "somebody runs dbt or `make` in the project while Airflow reads it",
+    "the DAGs are rendered from a manifest of their own, put in its place whole",
+)
+@pytest.mark.promise("dbt is started by hand in any folder, without `DATA_DIR`")
 @pytest.mark.parametrize("command", BY_HAND + IN_THE_DBT_PROJECT)
 def test_every_command_in_the_readme_works(machine: Machine, project: Path, command: str) -> None:
     """In the project's folder, or in that of dbt."""
@@ -164,6 +175,7 @@ def made_by(dbt_command: str) -> str:
     return f"{'dev/' if '--target dev' in dbt_command else ''}dim_games.parquet"
 
 
+@pytest.mark.promise("somebody runs dbt or `make` in the project while Airflow reads it")
 def test_the_manifest_is_whole_while_it_is_made_anew_by_two_at_once(project: Path) -> None:
     again = ["make", "--assume-new=include/dbt/dbt_project.yml", "manifest"]
     path, target = (project / known.relative_to(ROOT) for known in (DBT_MANIFEST, DBT_PROJECT / "target"))

@@ -37,6 +37,7 @@ def again(machine: Machine) -> Iterator[Again]:
         yield Again(left, up)
 
 
+@pytest.mark.promise("`make up` itself is killed", "the next command ends what it left running, and goes on")
 def test_what_a_kill_leaves_running_stops_nothing(again: Again) -> None:
     assert again.left
     assert psutil.wait_procs(again.left, timeout=30)[1] == []

@@ -28,6 +28,7 @@ def test_all_of_it_listens_on_loopback_alone(up: Up) -> None:
     assert listening == {"127.0.0.1"}
 
 
+@pytest.mark.promise("nobody has run a night yet", "the dbt docs are there")
 def test_the_dbt_docs_are_there_before_the_first_night(up: Up) -> None:
     answer = up.api.session.get(f"{up.url}/cosmos/twitch_bi/dbt_docs_index.html", timeout=60)
     assert answer.status_code == 200 and "model.twitch_bi.agg_game_viewership" in answer.text
