@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,11 +53,20 @@ for _name in (
 
 
 @pytest.fixture(scope="session")
-def airflow_database() -> Path:
-    """Airflow's metadata database, migrated, on SQLite in the tests' own home."""
-    airflow = Path(sys.executable).with_name("airflow")
-    subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True)
-    return Path(_HOME) / "airflow.db"
+def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Airflow's metadata database on SQLite in the tests' own home: migrated once, for all processes of the tests."""
+    its_own = Path(_HOME) / "airflow.db"
+    folder = tmp_path_factory.getbasetemp()
+    # That of one of several processes is in the folder of all.
+    migrated = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "airflow.db"
+    with migrated.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not migrated.exists():
+            airflow = Path(sys.executable).with_name("airflow")
+            subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True)
+            shutil.copy(its_own, migrated)
+    shutil.copy(migrated, its_own)
+    return its_own
 
 
 class OneProcessAFile(LoadScopeScheduling):

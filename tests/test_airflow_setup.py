@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ ENVIRONMENT = {
 
 
 @pytest.fixture(autouse=True)
-def empty(airflow_database: object) -> None:
+def empty(airflow_database: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
     with create_session() as session:
         session.query(Connection).delete()
 
