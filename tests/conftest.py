@@ -112,4 +112,5 @@ def pytest_runtest_teardown() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no process is left with one at the end."""
-    items.sort(key=lambda item: ("e2e" not in item.path.parts, not {"dags", "dbt", "faults"} & {*item.path.parts}))
+    long = ("tests/e2e/", "tests/dbt/", "tests/dags/", "tests/faults/")
+    items.sort(key=lambda item: next((n for n, folder in enumerate(long) if item.nodeid.startswith(folder)), len(long)))

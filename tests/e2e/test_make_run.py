@@ -143,6 +143,7 @@ BY_HAND = [command for command in readme_commands() if command.startswith(".venv
 IN_THE_DBT_PROJECT = re.findall(r"In `include/dbt`, `(.+?)`", README)
 
 
+@pytest.mark.airflow
 @pytest.mark.promise(
     "somebody runs dbt or `make` in the project while Airflow reads it",
     "the DAGs are rendered from a manifest of their own, put in its place whole",
@@ -175,6 +176,7 @@ def made_by(dbt_command: str) -> str:
     return f"{'dev/' if '--target dev' in dbt_command else ''}dim_games.parquet"
 
 
+@pytest.mark.airflow
 @pytest.mark.promise("somebody runs dbt or `make` in the project while Airflow reads it")
 def test_the_manifest_is_whole_while_it_is_made_anew_by_two_at_once(project: Path) -> None:
     again = ["make", "--assume-new=include/dbt/dbt_project.yml", "manifest"]

@@ -26,7 +26,7 @@ from include.local.services import AIRFLOW, COMPONENTS, Service, free_port, runn
 from include.settings import ROOT
 
 # Minutes each, most of them spent on waiting until Airflow notices.
-pytestmark = whole_campaign_only
+pytestmark = [pytest.mark.airflow, whole_campaign_only]
 
 HOURLY = "twitch_streams"
 # So that Airflow misses a lost task within seconds, and not minutes.
