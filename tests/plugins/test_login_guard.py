@@ -111,10 +111,11 @@ def test_a_websocket_is_closed(client: TestClient) -> None:
 
 
 @pytest.mark.promise("hundreds of clients ask for the page or the dbt docs and leave at once")
+@pytest.mark.parametrize("path", ["/twitch/", "/cosmos/twitch_bi/dbt_docs_index.html"])
 def test_whoever_leaves_before_their_turn_is_not_asked_about(
-    client: TestClient, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    client: TestClient, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    may_read, slow = login_guard.may_read, Slow("/twitch/", f"Authorization: {tokens['Viewer']}\r\n")
+    may_read, slow = login_guard.may_read, Slow(path, f"Authorization: {tokens['Viewer']}\r\n")
 
     def wait_and_ask(user: BaseUser) -> bool:
         slow.work()
