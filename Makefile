@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST := include/manifest.json
-DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path include/dbt/logs -prune -o -type f -print)
+DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path include/dbt/logs -prune -o -name __pycache__ -prune -o -type f -print)
 
 # dbt and Cosmos report usage to a server unless told otherwise.
 export DO_NOT_TRACK := 1

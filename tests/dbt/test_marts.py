@@ -29,25 +29,26 @@ def one(user: int, viewers: int, *, game: str = "5", name: str = "Name", stream:
     }
 
 
+ADVERSARIAL = {
+    "one channel": [one(1, 5)],
+    "nobody": [one(user, 0) for user in range(1, 8)],
+    "ties": [one(user, 7) for user in range(1, 30)],
+    "millions": [one(1, 3_400_000), *(one(user, user % 3) for user in range(2, 40))],
+    "no category": [one(1, 10, game=""), one(2, 30, game=""), one(3, 0, game="7")],
+    "two streams of a channel": [one(1, 10, stream=100), one(1, 30, stream=101), one(2, 20)],
+    "no streams": [],
+}
+
+
 @pytest.mark.promise("a category has fewer than ten channels")
-@pytest.mark.parametrize(
-    "snapshot",
-    [
-        [one(1, 5)],
-        [one(user, 0) for user in range(1, 8)],
-        [one(user, 7) for user in range(1, 30)],
-        [one(1, 3_400_000), *(one(user, user % 3) for user in range(2, 40))],
-        [one(1, 10, game=""), one(2, 30, game=""), one(3, 0, game="7")],
-        [one(1, 10, stream=100), one(1, 30, stream=101), one(2, 20)],
-        [],
-    ],
-    ids=["one channel", "nobody", "ties", "millions", "no category", "two streams of a channel", "no streams"],
-)
-def test_adversarial_snapshots_equal_the_oracle(warehouse: Warehouse, snapshot: list[Row]) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", snapshot)
-    warehouse.add_file("2025-01-01T10:30:00", streams(1))
-    warehouse.add_file("2025-01-01T12:00:00", snapshot[:3])
-    warehouse.add_file("2025-01-02T12:00:00", snapshot)
+def test_adversarial_snapshots_equal_the_oracle(warehouse: Warehouse) -> None:
+    """Each on two days of its own, with an ordinary snapshot on one of them."""
+    for number, snapshot in enumerate(ADVERSARIAL.values()):
+        first, second = (date(2025, 1, 1) + timedelta(days=2 * number + day) for day in (0, 1))
+        warehouse.add_file(f"{first}T10:00:00", snapshot)
+        warehouse.add_file(f"{first}T10:30:00", streams(1))
+        warehouse.add_file(f"{first}T12:00:00", snapshot[:3])
+        warehouse.add_file(f"{second}T12:00:00", snapshot)
     warehouse.build(every_test=True)
     assert_marts_equal_the_oracle(warehouse)
 
