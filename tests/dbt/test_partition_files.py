@@ -75,6 +75,22 @@ def test_replaces_adds_and_removes(tmp_path: Path, dataset: Path) -> None:
     assert list(dataset.iterdir()) == []
 
 
+def test_a_partition_reaches_the_disk_before_its_place(
+    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition, synced = dataset / "file_name_date=2025-01-09", []
+    fsync, made = os.fsync, write(tmp_path / "made.parquet", 9)
+
+    def watched(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink(), any(partition.glob("*"))))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    replace_partition(made, str(partition))
+    assert synced[0] == (Path(made), False)
+    assert {partition, dataset} <= {path for path, is_there in synced if is_there}
+
+
 def test_a_partition_is_a_day_with_its_file_and_all_else_is_a_stranger(dataset: Path) -> None:
     replace_partition(write(dataset.parent / "written", 1), str(dataset / "file_name_date=2025-01-01"))
     litter(dataset)

@@ -96,6 +96,16 @@ def test_a_changed_day_and_a_new_one_are_uploaded_and_nothing_else(
     }
 
 
+def test_who_has_a_file_open_reads_on_in_it_while_it_is_replaced(here: Reporting, there: Path, target: Folder) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    path = f"{BY_DAY}.parquet/file_name_date=2025-08-01/data.parquet"
+    before = published(there)[path]
+    with (there / path).open("rb") as reader:
+        here.write_day(0, seed=77)
+        publish(here.data_dir, target, DATA_SETS)
+        assert reader.read() == before != published(there)[path]
+
+
 def test_content_counts_and_not_its_time(here: Reporting, there: Path, target: Folder) -> None:
     publish(here.data_dir, target, DATA_SETS)
     before = published(there)
