@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from include.settings import ROOT
+from include.settings import DBT_MANIFEST, ROOT
 
 pytest.register_assert_rewrite("states")
 
@@ -88,25 +88,36 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneProces
     return OneProcessAFile(config, log)
 
 
+USED = ["data"] if {path.name for path in (ROOT / "data").glob("*")} - {".gitkeep"} else []
+
+
 def in_checkout() -> set[str]:
-    """All files of the checkout but those that Python, make and the tools keep there."""
+    """All files of the checkout but those that Python, make and the tools keep there.
+
+    A developer's own data and Airflow change while the tests run: `data` is looked at where it was empty.
+    """
     kept = {".git", ".venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+    made = {f"{ROOT}/{name}" for name in (".airflow", "build", "include/dbt/target", "include/dbt/logs", *USED)}
     found = set()
     for folder, folders, files in os.walk(ROOT):
-        folders[:] = [name for name in folders if name not in kept and not name.endswith(".egg-info")]
+        folders[:] = [
+            name
+            for name in folders
+            if name not in kept and f"{folder}/{name}" not in made and not name.endswith(".egg-info")
+        ]
         found.update(f"{folder}/{name}" for name in files)
-    return found
+    return found - {str(DBT_MANIFEST)}
 
 
-known = in_checkout()
+FOUND_BEFORE = in_checkout()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown() -> Iterator[None]:
     """A test that leaves a file in the checkout fails: another one may pass only because of it."""
     yield
-    left = in_checkout() - known
-    known.update(left)
+    left = in_checkout() - FOUND_BEFORE
+    FOUND_BEFORE.update(left)
     assert not left, f"left in the checkout, by this test or one that ran beside it: {', '.join(sorted(left))}"
 
 

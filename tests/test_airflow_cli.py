@@ -43,6 +43,7 @@ def dags_in_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         ("twitch_streams_reload", "2025-08-01", "2025-08-14", 14),
         # The native command would take the end for midnight, and leave out 23 hours.
         ("twitch_streams", "2025-08-01", "2025-08-01", 24),
+        ("twitch_streams", "2025-08-01T10:00", "2025-08-01T12:00", 3),
     ],
 )
 def test_a_dry_run_shows_each_interval(dag_id: str, first: str, last: str, runs: int) -> None:
@@ -66,7 +67,8 @@ def test_a_backfill_is_created_and_a_second_one_told() -> None:
     [
         (["no_such_dag", "-s", "2025-08-01", "-e", "2025-08-02"], "Error: Could not find dag no_such_dag"),
         (["twitch_streams", "-s", "2025-08-02", "-e", "2025-08-01"], "must not be after"),
-        (["twitch_streams", "-s", "yesterday"], "yesterday is no day"),
+        (["twitch_streams", "-s", "yesterday", "-e", "2025-08-01"], "yesterday is no day"),
+        (["twitch_streams", "-s", "2025-08-01"], "-e/--end-date"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(arguments: list[str], message: str) -> None:

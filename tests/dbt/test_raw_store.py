@@ -41,7 +41,7 @@ def test_facts_equal_the_oracle(warehouse: StoreWarehouse, cloud: str) -> None:
         warehouse.add_file(at, streams(seed))
     pending = warehouse.add_file("2025-01-02T01:00:00", streams(4), commit=False)
     (warehouse.raw / "twitch_streams" / "notes.parquet").write_text("no load id in this name")
-    warehouse.build()
+    warehouse.build(every_test=cloud == "s3")
     assert warehouse.published() == warehouse.oracle() != []
     assert pending.name not in {name for row in warehouse.published() for name in row[4]}
     assert sorted(path.name for path in warehouse.data_dir.iterdir()) == sorted({*FOLDER} - {RAW_DATASET})

@@ -68,6 +68,21 @@ def test_a_run_makes_a_snapshot_and_the_oracles_facts(ran: Ran, tmp_path: Path) 
     assert_nothing_is_left_behind(ran.machine)
 
 
+@pytest.mark.airflow
+def test_a_second_run_reads_the_api_that_the_credentials_are_for(again: Machine, tmp_path: Path) -> None:
+    """In another time zone, on an Airflow that was stopped."""
+    with ping_server() as server, serve(SimulatorConfig(streams=700, rate_limit=None)) as twitch:
+        url = f"{server.url}/{SECRET_PATH}"
+        done = again.make("run", TZ="Pacific/Kiritimati", HEALTHCHECK_URL=url, **credentials(twitch))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "from the simulator" not in done.stdout
+    warehouse = Warehouse(again.data_dir, tmp_path)
+    assert_all_is_made_and_told(warehouse, done.stdout, nb_snapshots=2)
+    [(nb_rows,)] = warehouse.query("select nb_rows from stg.raw_files order by file_name desc limit 1")
+    assert nb_rows == sum(len(request.ids) for request in twitch.requests)
+    assert [path for path, _, _ in server.pings] == [f"/{SECRET_PATH}/start", f"/{SECRET_PATH}"]
+
+
 @pytest.mark.promise(
     "a task fails in `make run`", "its error comes first, and the tasks that did not run take one line"
 )
@@ -141,6 +156,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, built: None) -> Path:
 OPTIONS = " --project-dir include/dbt --profiles-dir include/dbt"
 BY_HAND = [command for command in readme_commands() if command.startswith(".venv/")]
 IN_THE_DBT_PROJECT = re.findall(r"In `include/dbt`, `(.+?)`", README)
+assert BY_HAND and IN_THE_DBT_PROJECT
 
 
 @pytest.mark.airflow
@@ -166,6 +182,7 @@ def test_every_command_in_the_readme_works(machine: Machine, project: Path, comm
     # dbt by hand leaves alone what the DAGs are rendered from: an Airflow at work may read it at any moment.
     assert (project / DBT_MANIFEST.relative_to(ROOT)).stat() == manifest
     assert "dbt" not in command or (project / "data" / made_by(command)).is_file()
+    (project / "data" / made_by(command)).unlink(missing_ok=True)
     assert list((project.parent / "data").iterdir()) == []
 
 

@@ -19,9 +19,13 @@ pytestmark = pytest.mark.airflow
 
 @dataclass
 class Again:
-    """A `make up` that took the place of a killed one, of which `left` is what the kill left running."""
+    """A `make up` that took the place of a killed one.
+
+    `left` is what the kill left running, `still_there` what of it the second `make up` did not end.
+    """
 
     left: list[psutil.Process]
+    still_there: list[psutil.Process]
     up: Up
 
 
@@ -34,13 +38,13 @@ def again(machine: Machine) -> Iterator[Again]:
             process.kill()
     left = [process for process in family if process.is_running()]
     with running_up(machine, PORT=url.rsplit(":", 1)[1]) as up:
-        yield Again(left, up)
+        yield Again(left, psutil.wait_procs(left, timeout=30)[1], up)
 
 
 @pytest.mark.promise("`make up` itself is killed", "the next command ends what it left running, and goes on")
 def test_what_a_kill_leaves_running_stops_nothing(again: Again) -> None:
     assert again.left
-    assert psutil.wait_procs(again.left, timeout=30)[1] == []
+    assert again.still_there == []
 
 
 def test_ctrl_c_stops_every_process_also_when_it_is_pressed_again(again: Again) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -36,6 +37,7 @@ def dbt_here(arguments: list[str], cwd: str, environ: dict[str, str], output: st
     os.dup2(descriptor, 2)
     os.environ.clear()
     os.environ.update(environ)
+    time.tzset()
     os.chdir(cwd)
     sys.argv = ["dbt", *arguments]
     known = {"manifest": sys.modules["parsed_ahead"].parsed.result} if is_parsed_ahead(arguments) else {}

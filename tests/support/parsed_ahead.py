@@ -14,7 +14,8 @@ from dbt.cli.main import dbtRunner
 from include.settings import DBT_PROJECT
 
 with tempfile.TemporaryDirectory() as folder:
-    os.environ["DATA_DIR"] = f"{folder}/data"
+    # Whatever the test has set that was the first to need dbt.
+    os.environ |= {"DATA_DIR": f"{folder}/data", "RAW_URL": "", "DUCKDB_MEMORY_LIMIT": ""}
     Path(folder, "data").mkdir()
     options = [f"--project-dir={DBT_PROJECT}", f"--profiles-dir={DBT_PROJECT}", f"--log-path={folder}"]
     options.append(f"--target-path={folder}")

@@ -54,7 +54,7 @@ def up(machine: Machine, twitch: Simulator, pings: PingServer) -> Iterator[Up]:
         yield up
 
 
-# Not for the session: while Playwright runs, no other test of the process could use asyncio.
+# The browser is not kept for the session: while Playwright runs, no other test of the process could use asyncio.
 @pytest.fixture(scope="package")
 def home(up: Up) -> Iterator[Page]:
     """The page of a browser that is logged in, blank: Airflow's own would be busy all the time."""
