@@ -25,6 +25,8 @@ def warehouse(folders: tuple[Path, Path]) -> Warehouse:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the dbt project, to be changed."""
-    return shutil.copytree(DBT_PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("target", "logs"))
+def project(folders: tuple[Path, Path]) -> Path:
+    """A copy of the dbt project, to be changed: always in the same place, so that dbt parses what is other again."""
+    copy = folders[1] / "project"
+    shutil.rmtree(copy, ignore_errors=True)
+    return shutil.copytree(DBT_PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs", "__pycache__"))
