@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from warehouse import Warehouse, streams
+from warehouse import Warehouse
 
 from include.database import DatabaseBusyError, connect
 
@@ -61,17 +61,6 @@ def test_a_wrong_memory_limit_is_named(warehouse: Warehouse) -> None:
     assert done.returncode == 2
     assert "DUCKDB_MEMORY_LIMIT=lots is no size of memory: write it like 600MB or 2GB." in done.stdout
     assert not (warehouse.data_dir / "prod.duckdb").exists()
-
-
-def test_an_open_shell_delays_a_run_and_does_not_fail_it(warehouse: Warehouse) -> None:
-    warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    database = warehouse.data_dir / "prod.duckdb"
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(database), "20"], stdout=subprocess.PIPE) as shell:
-        assert shell.stdout and shell.stdout.readline() == b"open\n"
-        output = warehouse.build()
-        assert shell.poll() == 0
-    assert f"{database} is open elsewhere; waiting" in output and f"PID {shell.pid}" in output
-    assert warehouse.published() == warehouse.oracle()
 
 
 def test_a_shell_that_stays_open_is_named(tmp_path: Path) -> None:

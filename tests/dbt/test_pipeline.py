@@ -21,7 +21,7 @@ def test_days_equal_the_oracle_in_any_timezone(warehouse: Warehouse, zone: str) 
         ["2025-03-29T22:30:00.5", "2025-03-29T23:59:59.999999", "2025-03-30T00:00:00", "2025-04-05T14:30:00"]
     ):
         warehouse.add_file(at, streams(seed))
-    warehouse.build(every_test=True, TZ=zone)
+    warehouse.build(every_test=zone == "Pacific/Auckland", TZ=zone)
     assert warehouse.published() == warehouse.oracle()
     assert {row[0] for row in warehouse.published()} == {date(2025, 3, 29), date(2025, 3, 30), date(2025, 4, 5)}
     assert warehouse.query("select * exclude (game_key) from dwh.fact_streams order by all") == warehouse.oracle()

@@ -1,7 +1,4 @@
-"""A person's DuckDB shell, which is another process, in the way of a run: it delays, and is named if it stays.
-
-A shell that is open when dbt starts, for seconds: tests/dbt/test_bad_input.py.
-"""
+"""A person's DuckDB shell, which is another process, in the way of a run: it delays, and is named if it stays."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from campaign import IS_WHOLE, empty_warehouse
+from campaign import empty_warehouse
 from warehouse import Warehouse, streams
 
 from include.database import DatabaseBusyError, connect
@@ -72,7 +69,7 @@ def closes_when(process: subprocess.Popen[bytes], condition: Callable[[], bool])
 @pytest.mark.promise(
     "somebody's DuckDB shell is open", "the run waits; beyond ten minutes it says which process it is, and what to do"
 )
-@pytest.mark.parametrize("mode", ["for writing", "read only"] if IS_WHOLE else ["read only"])
+@pytest.mark.parametrize("mode", ["for writing", "read only"])
 def test_a_dbt_run_waits_for_an_open_shell(warehouse: Warehouse, mode: str) -> None:
     warehouse.add_file(f"2025-01-01T11:00:0{len(mode) % 10}", streams(2))
     log = warehouse.scratch / "logs" / "dbt.log"
