@@ -61,7 +61,7 @@ reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14
 test: $(VENV)/.installed-dev $(MANIFEST) ## What needs neither a running Airflow nor a browser, and one pipeline run through a scheduler
 	@$(BIN)/python -m pytest -m "not airflow"
 
-test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: the web UI in a browser, backfills, and the README's commands too
+test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: Airflow, its web UI in a browser, and the README's commands too
 	@$(BIN)/python -m pytest
 
 faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from typing import Any
 
 from include.settings import DBT_PROJECT
 
 
-def parse_project() -> None:
+def parse_project() -> Any:
     """Has dbt parse the project, for the schemas and serializers of its own classes that it builds on the way.
 
-    Nothing else is kept: each invocation reads what it needs from its own cache. The database is not opened.
+    An invocation needs nothing else of it: each reads what it needs from its own cache. The database is not opened.
+
+    Returns:
+        dbt's manifest of the project, for whoever hands it to a `dbtRunner`.
 
     Raises:
         Exception: dbt's own; the project cannot be parsed.
@@ -25,3 +29,4 @@ def parse_project() -> None:
         done = dbtRunner().invoke(["--quiet", "--no-static-parser", "parse", *folders])
     if done.exception:
         raise done.exception
+    return done.result

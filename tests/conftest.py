@@ -88,16 +88,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneProces
     return OneProcessAFile(config, log)
 
 
-USED = ["data"] if {path.name for path in (ROOT / "data").glob("*")} - {".gitkeep"} else []
-
-
 def in_checkout() -> set[str]:
     """All files of the checkout but those that Python, make and the tools keep there.
 
-    A developer's own data and Airflow change while the tests run: `data` is looked at where it was empty.
+    A developer's own data and Airflow change while the tests run: `data` is looked at only where it was empty.
     """
     kept = {".git", ".venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
-    made = {f"{ROOT}/{name}" for name in (".airflow", "build", "include/dbt/target", "include/dbt/logs", *USED)}
+    made = {f"{ROOT}/{name}" for name in (".airflow", "build", "include/dbt/target", "include/dbt/logs", *IN_USE)}
     found = set()
     for folder, folders, files in os.walk(ROOT):
         folders[:] = [
@@ -109,6 +106,7 @@ def in_checkout() -> set[str]:
     return found - {str(DBT_MANIFEST)}
 
 
+IN_USE = ["data"] if any(path.name != ".gitkeep" for path in (ROOT / "data").glob("*")) else []
 FOUND_BEFORE = in_checkout()
 
 

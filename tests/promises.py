@@ -1,8 +1,8 @@
 """The promises of docs/reliability.md, as the tests that prove them say them.
 
 The first test that proves a promise is marked with `@pytest.mark.promise("when", "then")`, others with its first text
-alone. `make lint` runs this file, which tells where page and tests differ; `make format` runs it with --write, which
-makes the page's table anew, in the order that it has.
+only. `make lint` runs this file, which tells where page and tests differ. `make format` runs it with --write, which
+rewrites the page's table and keeps its order.
 """
 
 from __future__ import annotations

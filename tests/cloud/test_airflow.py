@@ -26,7 +26,7 @@ def one_machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 @pytest.fixture
 def machine(one_machine: Machine, tmp_path: Path) -> Machine:
-    """It has one Airflow, to whose database each test adds its connections, and a data folder for each test."""
+    """One Airflow for all tests, each of which adds its connections to it; a data folder for each test."""
     return replace(one_machine, data_dir=tmp_path / "data")
 
 

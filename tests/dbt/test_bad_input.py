@@ -12,14 +12,6 @@ from warehouse import Warehouse
 
 from include.database import DatabaseBusyError, connect
 
-
-@pytest.fixture
-def warehouse(warehouse: Warehouse) -> Warehouse:
-    """Without the marts, which these tests are not about."""
-    warehouse.models = ("+fact_streams",)
-    return warehouse
-
-
 HOLD = """
 import duckdb, sys, time
 connection = duckdb.connect(sys.argv[1])

@@ -11,13 +11,6 @@ from warehouse import SNAPSHOT, Warehouse, replace, streams
 MODEL = "models/intermediate/int_streams"
 
 
-@pytest.fixture
-def warehouse(warehouse: Warehouse) -> Warehouse:
-    """Without the marts, which these tests are not about."""
-    warehouse.models = ("+fact_streams",)
-    return warehouse
-
-
 def run(warehouse: Warehouse, project: Path, *arguments: str) -> str:
     done = warehouse.dbt("build", "--exclude-resource-type", "unit_test", *arguments, project=project)
     assert done.returncode == 0, done.stdout

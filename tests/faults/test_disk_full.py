@@ -135,18 +135,6 @@ def test_an_extraction_says_that_its_temporary_disk_is_full(disk: Disk, simulato
     assert list(temporary.iterdir()) == []
 
 
-def restore_history(warehouse: Warehouse) -> None:
-    """Two days, built: by dbt the first time."""
-    copy = warehouse.scratch / "history"
-    if copy.exists():
-        shutil.copytree(copy, warehouse.data_dir, dirs_exist_ok=True)
-        return
-    for day in (8, 9):
-        warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day, 20_000))
-    warehouse.build(*run_vars())
-    shutil.copytree(warehouse.data_dir, copy)
-
-
 # With so much room, each of them fails all the same.
 MODELS = {
     "stg_streams": 1024 * PAGE,
@@ -165,7 +153,7 @@ def test_a_model_on_a_full_disk_says_so_and_is_made_good_by_the_next_run(
     disk: Disk, warehouse: Warehouse, model: str, room: int
 ) -> None:
     """The database, its log, or the new partition does not fit."""
-    restore_history(warehouse)
+    warehouse.built({f"2025-01-0{day}T10:00:00": day for day in (8, 9)}, *run_vars(), count=20_000)
     before = facts(warehouse)
     warehouse.add_file("2025-01-09T11:00:00", streams(3, 20_000))
     warehouse.add_file("2025-01-10T11:00:00", streams(4, 20_000))

@@ -40,7 +40,7 @@ def dbt_here(arguments: list[str], cwd: str, environ: dict[str, str], output: st
     time.tzset()
     os.chdir(cwd)
     sys.argv = ["dbt", *arguments]
-    known = {"manifest": sys.modules["parsed_ahead"].parsed.result} if is_parsed_ahead(arguments) else {}
+    known = {"manifest": sys.modules["parsed_ahead"].manifest} if is_parsed_ahead(arguments) else {}
     try:
         cli(arguments, obj=known)
     finally:

@@ -57,14 +57,10 @@ def replace(path: Path, old: str, new: str) -> None:
 
 @dataclass
 class Warehouse:
-    """One DATA_DIR and the two folders that dbt writes besides.
-
-    `models` are those that `build` makes where nothing else is selected: none named, all of them.
-    """
+    """One DATA_DIR and the two folders that dbt writes besides."""
 
     data_dir: Path
     scratch: Path
-    models: tuple[str, ...] = ()
     target: Path = Path()  # of the last dbt command
 
     @property
@@ -121,22 +117,20 @@ class Warehouse:
         Of the data tests, those of one column or key take half of its time: they run where `every_test` asks for it.
         """
         options = ["--exclude-resource-type", "unit_test", *([] if every_test else ["--exclude", "test_type:generic"])]
-        if self.models and "--select" not in arguments:
-            options += ["--select", *self.models, "--indirect-selection", "cautious"]
         done = self.dbt("build", *options, *arguments, cwd=cwd, **environ)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def built(self, files: dict[str, int], *arguments: str) -> list[Path]:
-        """Raw files by time, each of the streams of a seed, and what `build` makes of them; returns their paths.
+    def built(self, files: dict[str, int], *arguments: str, count: int = 60) -> list[Path]:
+        """Raw files by time, each with `count` streams of a seed, and what `build` makes of them; returns their paths.
 
         Built once, and copied after that: to the same data folder, since the views name their files by absolute paths.
         """
-        key = hashlib.sha256(repr((files, self.models, arguments)).encode()).hexdigest()[:16]
+        key = hashlib.sha256(repr((files, arguments, count)).encode()).hexdigest()[:16]
         copy = self.scratch / "built" / key
         if not copy.exists():
             for at, seed in files.items():
-                self.add_file(at, streams(seed))
+                self.add_file(at, streams(seed, count))
             self.build(*arguments)
             shutil.copytree(self.data_dir, copy)
         else:

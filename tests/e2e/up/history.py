@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from warehouse import Row, Warehouse, streams
 
 TODAY = datetime.now(UTC).replace(minute=0, second=0, microsecond=0, tzinfo=None)
-# The hours before now of which there are snapshots: with two gaps, and one hour alone between them.
+# How many hours ago each snapshot is: with two gaps, and a single hour between them.
 HOURS = [hour for hour in range(40, 0, -1) if hour not in {30, 28, 27}]
 
 
