@@ -123,3 +123,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no process is left with one at the end."""
     long = ("tests/e2e/", "tests/dbt/", "tests/dags/", "tests/faults/")
     items.sort(key=lambda item: next((n for n, folder in enumerate(long) if item.nodeid.startswith(folder)), len(long)))
+
+
+def pytest_unconfigure() -> None:
+    """Airflow's home goes with the process it was made for."""
+    shutil.rmtree(_HOME, ignore_errors=True)
