@@ -1,6 +1,6 @@
 """dbt-duckdb plugin: opening the database, and the file operations that SQL lacks.
 
-`profiles.yml` names it. `macros/partitioned_parquet.sql` calls the functions that it registers.
+`profiles.yml` names it. `macros/partitioned.sql` calls the functions that it registers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dbt_common.exceptions import DbtRuntimeError
 from include.database import DatabaseError, connect, memory_limit
 from include.dbt.raw_reader import RawReader
 from include.files import sync
-from include.partitions import COPIED, FILE, partition_files, strangers, supersede, take_over
+from include.partitions import COPIED, FILE, is_whole, partition_files, strangers, supersede, take_over
 from include.settings import RAW_DATASET, SettingsError, data_dir, duckdb_memory_limit, raw_url
 
 logger = AdapterLogger("DuckDB")
@@ -60,7 +60,11 @@ class Plugin(BasePlugin):
             conn.register_filesystem(self.raw_reader)
         functions: list[tuple[Callable[..., object], int, str]] = [
             (empty_folder, 1, "VARCHAR"),
+            (days_of_first_pipeline, 1, "VARCHAR[]"),
+            (days_written_since, 2, "VARCHAR[]"),
+            (is_whole_file, 1, "BOOLEAN"),
             (partition_days, 1, "VARCHAR[]"),
+            (partition_paths, 1, "VARCHAR[]"),
             (real_path, 1, "VARCHAR"),
             (remove_folder, 1, "VARCHAR"),
             (remove_partition, 1, "VARCHAR"),
@@ -70,6 +74,7 @@ class Plugin(BasePlugin):
             (take_over, 2, "VARCHAR[]"),
             (workplace, 1, "VARCHAR"),
             (self.raw_reader.changed_at if self.raw_reader else changed_at, 1, "TIMESTAMP"),
+            (self.raw_reader.file_version if self.raw_reader else file_version, 1, "VARCHAR"),
             (self.raw_reader.list_files if self.raw_reader else list_files, 1, "VARCHAR[]"),
         ]
         for function, nb_arguments, result in functions:
@@ -159,6 +164,33 @@ def partition_days(data_set: str) -> list[str]:
     return [str(day) for day in partition_files(Path(data_set))]
 
 
+def partition_paths(data_set: str) -> list[str]:
+    """The files of a data set's partitions."""
+    return [str(file) for file in partition_files(Path(data_set)).values()]
+
+
+def days_written_since(data_set: str, since: str) -> list[str]:
+    """The days, ISO, of the partitions that were written after a time (ISO, UTC)."""
+    after = datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp()
+    return [str(day) for day, file in partition_files(Path(data_set)).items() if file.stat().st_mtime > after]
+
+
+def days_of_first_pipeline(data_set: str) -> list[str]:
+    """The days, ISO, of the partitions that this pipeline has not made; they may lack what its rules demand."""
+    files = partition_files(Path(data_set))
+    with duckdb.connect() as database:
+        made = database.execute(
+            "select distinct file_name from parquet_kv_metadata(?) where decode(key) = 'rule'",
+            [[str(file) for file in files.values()]],
+        ).fetchall() if files else []
+    return [str(day) for day, file in files.items() if (str(file),) not in made]
+
+
+def is_whole_file(path: str) -> bool:
+    """Whether a file begins and ends as Parquet does."""
+    return is_whole(Path(path))
+
+
 def real_path(path: str) -> str:
     """The path without links in it: what is renamed to it must lie on the same file system."""
     return os.path.realpath(path)
@@ -175,6 +207,15 @@ def remove_folder(path: str) -> str:
     if Path(path).exists():
         shutil.rmtree(path)
     return path
+
+
+def file_version(path: str) -> str:
+    """Size and time of modification: what stands for a file's content. Of a file that has just gone, nothing."""
+    try:
+        state = Path(path).stat()
+    except FileNotFoundError:
+        return ""
+    return f"{state.st_size} {datetime.fromtimestamp(state.st_mtime, UTC).isoformat()}"
 
 
 def changed_at(path: str) -> datetime:

@@ -45,6 +45,11 @@ class RawReader(AbstractFileSystem):  # type: ignore[misc]
         info = self.store.info(self.relative(path))
         return changed_at(info) if info else datetime(9999, 12, 31)  # noqa: DTZ001 (as in duckdb_plugin.py)
 
+    def file_version(self, path: str) -> str:
+        """What stands for a file's content; of one that has just gone, nothing."""
+        info = self.store.info(self.relative(path))
+        return f"{info['size']} {info.get('ETag') or info.get('etag') or changed_at(info)}" if info else ""
+
     def relative(self, path: str) -> str:
         return path.removeprefix(f"{self.url}/")
 

@@ -26,7 +26,7 @@
   {%- set days = ref(model.refs[0].name) -%}
   {%- set is_merge = is_merged() -%}
   {%- set changed = changed_days(days, is_merge) -%}
-  {%- do run_query("create table if not exists " ~ merged_days() ~ " (file_name_date varchar, written_at varchar, rule varchar)") -%}
+  {%- do run_query("create table if not exists " ~ merged_days() ~ " (file_name_date varchar, version varchar, rule varchar)") -%}
 
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
@@ -55,12 +55,12 @@
         where {{ key }} not in (select {{ key }} from {{ said() }})
           and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
         {%- endif %}
-      ) to {{ quote_literal(written) }} (format parquet, compression zstd)
+      ) to {{ quote_literal(written) }} (format parquet, compression zstd, compression_level 1)
     {%- endcall -%}
     {%- do run_query("select replace_file(" ~ quote_literal(written) ~ ", " ~ quote_literal(place) ~ ")") -%}
     {%- do run_query("select remove_folder(" ~ quote_literal(workplace) ~ ")") -%}
     {%- do run_query("create or replace table " ~ merged_days() ~ " as select *, " ~ quote_literal(local_md5(model.raw_code))
-      ~ " as rule from (" ~ days_there(days) ~ ")") -%}
+      ~ " as rule from (" ~ days_there(days, merged_days()) ~ ")") -%}
     {%- do run_query("drop table " ~ made) -%}
   {%- endif -%}
 
@@ -107,11 +107,9 @@
 #}
 {% macro is_merged() %}
   {%- if not execute or should_full_refresh() or flags.WHICH not in ('run', 'build') -%} {{ return(false) }} {%- endif -%}
-  {%- if query_value("count(*) from glob(" ~ quote_literal(dimension_location()) ~ ")") == 0 or not is_there(merged_days()) -%}
+  {%- if query_value("count(*) from glob(" ~ quote_literal(dimension_location()) ~ ")") == 0 or not relation_exists(merged_days()) -%}
     {{ return(false) }}
   {%- endif -%}
-  {#- For tables that were made without it: then, nothing is known of the SQL. -#}
-  {%- do run_query("alter table " ~ merged_days() ~ " add column if not exists rule varchar") -%}
   {{ return(query_value("count(*) > 0 and count(*) filter (where rule <> " ~ quote_literal(local_md5(model.raw_code))
     ~ ") = 0 from " ~ merged_days())) }}
 {% endmacro %}
@@ -119,24 +117,28 @@
 
 {# The days that are there and were not merged as they are, and those that were merged and have gone; else all. #}
 {% macro changed_days(days, is_merge) %}
-  {%- set merged = merged_days() if is_merge else '(select null as file_name_date, null as written_at where false)' -%}
+  {%- set merged = merged_days() if is_merge else '(select null as file_name_date, null as version where false)' -%}
   {{ return(run_query(
-    "select coalesce(there.file_name_date, merged.file_name_date) from (" ~ days_there(days) ~ ") as there full join "
-    ~ merged ~ " as merged using (file_name_date) where there.written_at is distinct from merged.written_at order by all"
+    "select coalesce(there.file_name_date, merged.file_name_date) from (" ~ days_there(days, merged) ~ ") as there full join "
+    ~ merged ~ " as merged using (file_name_date) where there.version is distinct from merged.version order by all"
   ).columns[0].values()) }}
 {% endmacro %}
 
 
-{# (file_name_date, written_at) of the partitions of `days`; those that this database has not written have no time. #}
-{% macro days_there(days) -%}
-  select
-    file_name_date,
-    coalesce(cast(written_at as varchar), 'unknown') as written_at
-  from (
-    select partition_value as file_name_date
-    from {{ partition_days("getvariable('reporting_dir') || '/" ~ days.identifier ~ ".parquet'") }}
+{# (file_name_date, version) of the partitions of `days`. One that is not loaded cannot have changed since it was merged. #}
+{% macro days_there(days, merged) -%}
+  {%- set loaded = recorded_versions(days, false) %}
+  with loaded as (
+    select
+      unnest([{% for day in loaded %}'{{ day }}', {% endfor %}]::varchar[]) as file_name_date,
+      unnest([{% for version in loaded.values() %}'{{ version | join(' ') }}', {% endfor %}]::varchar[]) as version
   )
-  left join {{ partitions_of(days) }} on file_name_date = partition_value
+  select
+    day as file_name_date,
+    coalesce(loaded.version, merged.version, 'unknown') as version
+  from (select unnest(partition_days({{ quote_literal(data_set(days)) }})) as day)
+  left join loaded on day = loaded.file_name_date
+  left join {{ merged }} as merged on day = merged.file_name_date
 {%- endmacro %}
 
 
@@ -188,24 +190,22 @@ where
 
 
 {#
-  The column `file_name_date` is a day of this run on which the facts, the days of a dimension and the dimension itself were
-  made from the same. Written out, since only constants let DuckDB skip partitions.
+  The column `file_name_date` is a day that was written lately (var `tested_hours`), in a reload one of its own, and no day that
+  another run is at: loaded, and not settled in one of the data sets, or not merged into the dimension as it is.
 #}
-{% macro in_step(facts, days, dimension) %}
-  {%- set values = [] -%}
+{% macro in_step(relation, data_sets, dimension) %}
+  {%- set others = [] -%}
   {%- if execute and flags.WHICH in ('build', 'test') -%}
-    {%- set query -%}
-      select facts.partition_value
-      from {{ partitions_of(facts) }} as facts
-      inner join {{ partitions_of(days) }} as days using (partition_value, version)
-      inner join {{ dimension.incorporate(path={'identifier': dimension.identifier ~ '__days'}, type='table') }} as merged
-        on facts.partition_value = merged.file_name_date and merged.written_at = cast(days.written_at as varchar)
-      where
-        greatest(facts.written_at, days.written_at) > {{ tested_since() }}
-        and {{ on_days_of_this_run('try_cast(facts.partition_value as date)') }}
-      order by all
-    {%- endset -%}
-    {%- set values = run_query(query).columns[0].values() -%}
+    {%- set merged = dimension.incorporate(path={'identifier': dimension.identifier ~ '__days'}, type='table') -%}
+    {%- set versions = {} -%}
+    {%- for row in run_query("select file_name_date, version from " ~ merged).rows -%} {%- do versions.update({row[0]: row[1]}) -%} {%- endfor -%}
+    {%- set recorded = recorded_versions(data_sets[-1], false) -%}
+    {%- set loaded = run_query("select cast(file_name_date as varchar) from " ~ source('state', 'raw_days') ~ " where state = 'loaded'") -%}
+    {%- for day in loaded.columns[0].values() -%}
+      {%- set is_settled = [versions.get(day) == recorded.get(day, []) | join(' ')] -%}
+      {%- for data_set in data_sets -%} {%- do is_settled.append(day in settled_days(data_set.identifier)) -%} {%- endfor -%}
+      {%- do others.append(day) if false in is_settled -%}
+    {%- endfor -%}
   {%- endif -%}
-  file_name_date {{ is_one_of(values) }}
+  {{ recent_partitions(relation) }} and {{ on_days_of_this_run('file_name_date') }} and file_name_date not {{ is_one_of(others) }}
 {%- endmacro %}

@@ -12,7 +12,7 @@
   {%- elif where == '__recent_partitions__' -%}
     {%- set where = recent_partitions(relation) -%}
   {%- elif where == '__in_full__' -%}
-    {%- set where = 'true' if asked('tested_hours') == 'all' else 'false' -%}
+    {%- set where = 'true' if run_var('tested_hours') == 'all' else 'false' -%}
   {%- endif -%}
   {{ relation if not where else '(select * from ' ~ relation ~ ' where ' ~ where ~ ') as tested' }}
 {%- endmacro %}
@@ -24,43 +24,46 @@
 
 
 {% macro recent_files() -%}
-  {{ one_of('file_name', source('ledger', 'raw_files'), 'file_name', 'log_import_date', 'file_name_date') }}
+  {%- if run_var('tested_hours') == 'all' or not execute or not relation_exists(source('state', 'raw_files')) -%}
+    {{ return('true') }}
+  {%- endif -%}
+  {{ one_of('file_name', "select file_name from " ~ source('state', 'raw_files') ~ " where imported_at > " ~ tested_since()
+    ~ " and " ~ on_days_of_this_run('file_name_date')) }}
 {%- endmacro %}
 
 
 {# With `tested_hours: all`, partitions that the first pipeline wrote may lack a column: no test of it minds their nulls. #}
 {% macro recent_partitions(relation) -%}
-  {%- set state = partitions_of(relation) -%}
-  {%- if asked('tested_hours') == 'all' and model.column_name and execute and is_there(state) -%}
-    ({{ model.column_name }} is not null or cast(file_name_date as varchar) in (select partition_value from {{ state }}))
+  {%- if not execute -%} {{ return('true') }} {%- endif -%}
+  {%- set folder = quote_literal(data_set(relation)) -%}
+  {%- if run_var('tested_hours') == 'all' -%}
+    {%- if not model.column_name -%} {{ return('true') }} {%- endif -%}
+    ({{ model.column_name }} is not null or not {{ one_of('file_name_date', "select unnest(days_of_first_pipeline(" ~ folder ~ "))") }})
   {%- else -%}
-    {{ one_of('file_name_date', state, 'partition_value', 'written_at', 'try_cast(partition_value as date)') }}
+    {{ one_of('file_name_date', "select day from (select unnest(days_written_since(" ~ folder ~ ", cast(" ~ tested_since()
+      ~ " as varchar))) as day) where " ~ on_days_of_this_run('cast(day as date)')) }}
   {%- endif -%}
 {%- endmacro %}
 
 
 {# Since when a change is recent. With `tested_hours: all`, since ever. #}
 {% macro tested_since() -%}
-  {%- if asked('tested_hours') == 'all' -%} timestamp '-infinity'
-  {%- else -%} (now() at time zone 'UTC' - interval {{ asked('tested_hours') | int }} hours)
+  {%- if run_var('tested_hours') == 'all' -%} timestamp '-infinity'
+  {%- else -%} (now() at time zone 'UTC' - interval {{ run_var('tested_hours') | int }} hours)
   {%- endif -%}
 {%- endmacro %}
 
 
 {#
-  `column in (values of the relation's recent rows)`; false where there are none, true without the relation. Of very many, such
-  as all of history in a new database, all between the first and the last: a test that goes file by file would say
-  each of them once for each file.
+  `column in (values of the query)`; false where there are none. Of very many, such as all of history in a new database, all
+  between the first and the last: a test that goes file by file would say each of them once for each file.
 #}
-{% macro one_of(column, relation, value, changed_at, day) -%}
-  {%- if asked('tested_hours') == 'all' or not execute or not is_there(relation) -%} {{ return('true') }} {%- endif -%}
-  {%- set recent = "select " ~ value ~ " from " ~ relation ~ " where " ~ changed_at ~ " > " ~ tested_since()
-    ~ " and " ~ on_days_of_this_run(day) ~ " order by all" -%}
+{% macro one_of(column, query) -%}
   {%- set literals = [] -%}
-  {%- for row in run_query(recent).rows -%}
+  {%- for row in run_query(query ~ " order by all").rows -%}
     {%- do literals.append(quote_literal(row[0])) -%}
   {%- endfor -%}
-  {%- if literals | length > 100 -%} {{ column ~ ' between ' ~ literals | first ~ ' and ' ~ literals | last }}
-  {%- else -%} {{ column ~ ' in (' ~ literals | join(', ') ~ ')' if literals else 'false' }}
+  {%- if literals | length > 100 -%} ({{ column ~ ' between ' ~ literals | first ~ ' and ' ~ literals | last }})
+  {%- else -%} ({{ column ~ ' in (' ~ literals | join(', ') ~ ')' if literals else 'false' }})
   {%- endif -%}
 {%- endmacro %}

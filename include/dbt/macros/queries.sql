@@ -7,7 +7,7 @@
 
 
 {# Whether a table or view exists: asked of the database, since dbt's cache knows nothing of what hooks create. #}
-{% macro is_there(relation) %}
+{% macro relation_exists(relation) %}
   {{ return(query_value("count(*) from information_schema.tables where table_schema = "
     ~ quote_literal(relation.schema) ~ " and table_name = " ~ quote_literal(relation.identifier)) > 0) }}
 {% endmacro %}
@@ -22,3 +22,9 @@
 {% macro is_true(value) %}
   {{ return(value | string | lower == 'true') }}
 {% endmacro %}
+
+
+{# A source that does not count as a parent: a data test with one parent runs with its model, with two it needs a task of its own. #}
+{% macro unlisted_source(name, table) -%}
+  {% if execute %}{{ source(name, table) }}{% endif %}
+{%- endmacro %}

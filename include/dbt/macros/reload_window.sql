@@ -5,7 +5,7 @@
 
 {# {'start': ..., 'end': ...} as SQL literals of type timestamp (UTC), or none where no reload is asked for. #}
 {% macro reload_window() %}
-  {%- set start, end = asked('reload_start') or none, asked('reload_end') or none -%}
+  {%- set start, end = run_var('reload_start') or none, run_var('reload_end') or none -%}
   {%- if start is none and end is none -%}
     {{ return(none) }}
   {%- endif -%}

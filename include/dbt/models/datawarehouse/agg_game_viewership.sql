@@ -1,19 +1,18 @@
 with
 
--- Nothing is kept for a second use, so that the day that is asked for (partitioned_parquet filters what comes out) is
--- all that is read.
-observations as not materialized (
+observations as (
     select
         *,
         {{ game_key() }} as game_key
     from {{ ref('int_streams') }}
+    where {{ in_partition('file_name_date') }}
 ),
 
-snapshots as not materialized (
-    select * from {{ snapshots() }}
+snapshots as (
+    select * from {{ snapshots() }} as snapshots
 ),
 
-days as not materialized (
+days as (
     select
         file_name_date,
         count(*) as nb_snapshots
@@ -94,10 +93,9 @@ channels as (
     select
         file_name_date,
         game_key,
-        user_id,
-        avg(viewer_count) as avg_viewers
-    from observations
-    group by file_name_date, game_key, user_id
+        avg_viewer_count as avg_viewers
+    from {{ ref('fact_streams') }}
+    where {{ in_partition('file_name_date') }}
 ),
 
 ranked as (
@@ -163,3 +161,4 @@ inner join streams using (file_name_date, game_key)
 inner join platform using (file_name_date)
 inner join days using (file_name_date)
 left join names using (file_name_date, game_key)
+order by game_key

@@ -1,4 +1,17 @@
--- What int_streams wrote of each file is in the ledger, and so this depends on it: {{ ref('int_streams') }}
+with
+
+streams as (
+    select
+        file_name,
+        count(*) as nb_streams,
+        cast(sum(viewer_count) as bigint) as nb_viewers,
+        count(distinct user_id) as nb_channels,
+        count(distinct game_id) as nb_games
+    from {{ ref('int_streams') }}
+    where {{ in_partition('file_name_date') }}
+    group by file_name
+)
+
 select
     -- keys
     file_name_date,
@@ -6,15 +19,18 @@ select
     file_name_datetime as snapshot_at,
 
     -- measures
-    nb_rows - nb_duplicates - nb_left_out as nb_streams,
-    nb_viewers,
-    nb_channels,
-    nb_games,
+    coalesce(nb_streams, 0) as nb_streams,
+    coalesce(nb_viewers, 0) as nb_viewers,
+    coalesce(nb_channels, 0) as nb_channels,
+    coalesce(nb_games, 0) as nb_games,
 
     -- the reading itself
     nb_rows,
-    nb_duplicates,
-    nb_left_out,
+    nb_rows - nb_rejected - coalesce(nb_streams, 0) as nb_duplicates,
+    nb_rejected as nb_left_out,
     snapshot_seconds
-from {{ source('ledger', 'raw_files') }}
-where int_import_date is not null
+from {{ source('state', 'raw_files') }}
+left join streams using (file_name)
+-- an empty snapshot among them
+where {{ in_partition('file_name_date') }} and imported_at is not null
+order by file_name_datetime, file_name

@@ -1,37 +1,48 @@
 with
 
--- Nothing is kept for a second use, so that the day that is asked for (partitioned_parquet filters what comes out) is
--- all that is read.
-observations as not materialized (
+observations as (
     select
         file_name_date,
         user_id,
-        game_id,
         user_login,
         nullif(user_name, '') as user_name,
         viewer_count,
         file_name,
-        file_name_datetime,
-        hours
+        file_name_datetime
     from {{ ref('int_streams') }}
-    inner join {{ snapshots() }} as snapshots using (file_name_date, file_name, file_name_datetime)
+    where {{ in_partition('file_name_date') }}
 ),
 
--- By name as well: of the few that change theirs, the last one counts. Also a tie has one winner.
-names as (
+-- By number only: a channel's names are texts, which would not fit into memory.
+channels as (
     select
         file_name_date,
         user_id,
-        user_login,
-        user_name,
-        sum(viewer_count) as sum_viewer_count,
         count(*) as nb_observations,
+        sum(viewer_count) as sum_viewer_count,
         max(viewer_count) as peak_viewers,
         sum(viewer_count * hours) as viewer_hours,
         min(file_name_datetime) as first_seen_at,
-        max(file_name_datetime) as last_seen_at
+        max(file_name_datetime) as last_seen_at,
+        max(case when user_name is not null then file_name_datetime end) as named_at
     from observations
-    group by file_name_date, user_id, user_login, user_name
+    inner join {{ snapshots() }} as snapshots using (file_name_date, file_name, file_name_datetime)
+    group by file_name_date, user_id
+),
+
+-- Of the few that change their name, the last one counts. A tie, such as two streams of a channel, has one winner.
+names as (
+    select
+        observations.file_name_date,
+        observations.user_id,
+        max((observations.user_name, observations.user_login)) as name
+    from observations
+    inner join channels
+        on observations.file_name_date = channels.file_name_date
+        and observations.user_id = channels.user_id
+        and observations.file_name_datetime = channels.named_at
+    where observations.user_name is not null
+    group by observations.file_name_date, observations.user_id
 )
 
 select
@@ -40,18 +51,19 @@ select
     user_id,
 
     -- names
-    arg_max(user_login, (last_seen_at, user_name, user_login)) filter (where user_name is not null) as user_login,
-    arg_max(user_name, (last_seen_at, user_name, user_login)) filter (where user_name is not null) as user_name,
+    struct_extract(name, 2) as user_login,
+    struct_extract(name, 1) as user_name,
 
     -- measures
-    cast(sum(nb_observations) as bigint) as nb_observations,
-    sum(sum_viewer_count) / sum(nb_observations) as avg_viewers,
-    max(peak_viewers) as peak_viewers,
-    sum(viewer_hours) as viewer_hours,
+    nb_observations,
+    sum_viewer_count / nb_observations as avg_viewers,
+    peak_viewers,
+    viewer_hours,
 
     -- times, in UTC
-    min(first_seen_at) as first_seen_at,
-    max(last_seen_at) as last_seen_at,
-    max(last_seen_at) filter (where user_name is not null) as named_at
-from names
-group by file_name_date, user_id
+    first_seen_at,
+    last_seen_at,
+    named_at
+from channels
+left join names using (file_name_date, user_id)
+order by user_id

@@ -1,29 +1,27 @@
 with
 
--- Nothing is kept for a second use, so that the day that is asked for (partitioned_parquet filters what comes out) is
--- all that is read.
-observations as not materialized (
-    select * from {{ ref('int_streams') }}
-),
-
-snapshots as not materialized (
-    select distinct
-        file_name_date,
-        file_name
-    from observations
-),
-
-days as not materialized (
+observations as (
     select
         file_name_date,
-        list(file_name order by file_name) as file_names
-    from snapshots
+        file_name,
+        user_id,
+        game_id,
+        viewer_count
+    from {{ ref('int_streams') }}
+    where {{ in_partition('file_name_date') }}
+),
+
+days as (
+    select
+        file_name_date,
+        list(distinct file_name order by file_name) as file_names
+    from observations
     group by file_name_date
 ),
 
 -- Each row lists its snapshots, of which a day has some dozens. A bit for each, and every set of bits spelled out once,
 -- takes half of the time that lists of their numbers would, and a quarter of that of lists of names.
-files as not materialized (
+files as (
     select
         file_name_date,
         unnest(file_names) as file_name,
@@ -69,6 +67,12 @@ sets_of_files as (
         list_where(days.file_names, cast(string_split(cast(file_bits as varchar), '') as boolean[])) as file_names
     from sets_of_bits
     inner join days using (file_name_date)
+),
+
+-- Before each row gets its list, of which a sort would have to move all. A reader of one category skips the rest.
+sorted as (
+    select * from aggregated
+    order by game_id, user_id
 )
 
 select
@@ -82,5 +86,5 @@ select
     nb_observations,
     max_viewer_count,
     {{ game_key() }} as game_key
-from aggregated
+from sorted
 inner join sets_of_files using (file_name_date, file_bits)
