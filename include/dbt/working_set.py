@@ -42,7 +42,7 @@ class WorkingSet:
             logger,
         )
         self.began_at = datetime.now(UTC).replace(tzinfo=None)
-        [(*window, self.removes_empty_days, self.is_full_refresh, self.keep_days, self.max_rows, self.rule)] = self.query(
+        [(*window, self.removes_empty_days, self.is_full_refresh, self.keep_days, self.max_rows, self.future, self.rule)] = self.query(
             "select * from stg_streams__run"
         )
         self.window = window if window[0] else None
@@ -211,7 +211,7 @@ class WorkingSet:
         """Rows of older days leave once all data sets show them as they should, or when PATIENCE is over."""
         newest = self.query(
             "select max(file_name_date) from stg.raw_files where imported_at is not null and file_name_datetime <= ?",
-            self.began_at + timedelta(hours=1),
+            self.future,
         )[0][0]
         if newest is None:
             return
@@ -297,7 +297,7 @@ class WorkingSet:
             if not is_pending or path is None:
                 continue
             # Not a counted one: a clock that was put back must not cost history.
-            if taken_at > self.began_at + timedelta(hours=1) and not is_counted:
+            if taken_at > self.future and not is_counted:
                 self.quarantine(
                     name,
                     f"it is dated {taken_at:%Y-%m-%d %H:%M} UTC, in the future; if this machine's clock is slow, set it; "

@@ -53,16 +53,17 @@ def report(ti: Any = None) -> dict[str, Any]:
     Writes `report.json` for the page. `ti` is the task's, by which it knows the run's snapshot.
     """
     from include.database import connect
+    from include.partitions import partition_files
 
     environment = settings.load()
     with connect(environment.data_dir / "prod.duckdb", read_only=True) as database:
         files, set_aside = database.execute(
-            "select count(log_import_date), list(file_name order by file_name) filter (error is not null) "
+            "select count(imported_at), list(file_name order by file_name) filter (error is not null) "
             "from stg.raw_files"
         ).fetchall()[0]
-        day, rows, days = database.execute(
-            "select max(partition_value), arg_max(nb_rows, partition_value), count(*) from dwh.fact_streams__partitions"
-        ).fetchall()[0]
+        facts = partition_files(environment.data_dir / "fact_streams.parquet")
+        day = max(facts, default=None)
+        rows = database.read_parquet(str(facts[day])).shape[0] if day else 0
         rejected, warnings = row_warnings(database)
         warnings = [*quarantine_warnings(database), *warnings, *clock_warnings(database)]
     unknown, empty_commits = unrecognised(environment)
@@ -80,8 +81,8 @@ def report(ti: Any = None) -> dict[str, Any]:
         "rejected": rejected,
         "unrecognised": len(unknown),
         "empty_commits": empty_commits,
-        "days": days,
-        "last_day": day,
+        "days": len(facts),
+        "last_day": str(day) if day else None,
         "last_day_rows": rows,
         "warnings": warnings,
     }
@@ -110,9 +111,9 @@ def row_warnings(database: duckdb.DuckDBPyConnection) -> tuple[int, list[str]]:
     Helix itself lists a test row now and then: one rejected row a snapshot is counted, and no warning.
     """
     rows, rejected, most, odd = database.execute(
-        "select coalesce(sum(nb_rows), 0)::bigint, coalesce(sum(nb_left_out), 0)::bigint, "
-        "coalesce(max(nb_left_out), 0)::bigint, coalesce(sum(nb_odd_game_ids), 0)::bigint from stg.raw_files "
-        "where log_import_date > now() at time zone 'UTC' - interval 24 hours"
+        "select coalesce(sum(nb_rows), 0)::bigint, coalesce(sum(nb_rejected), 0)::bigint, "
+        "coalesce(max(nb_rejected), 0)::bigint, coalesce(sum(nb_odd_game_ids), 0)::bigint from stg.raw_files "
+        "where imported_at > now() at time zone 'UTC' - interval 24 hours"
     ).fetchall()[0]
     warnings = []
     if most > 1:
@@ -131,7 +132,7 @@ def row_warnings(database: duckdb.DuckDBPyConnection) -> tuple[int, list[str]]:
 def clock_warnings(database: duckdb.DuckDBPyConnection) -> list[str]:
     """A warning if imported files are dated in the future."""
     ahead, example = database.execute(
-        "select count(*), max(file_name) from stg.raw_files where log_import_date is not null "
+        "select count(*), max(file_name) from stg.raw_files where imported_at is not null "
         "and file_name_datetime > now() at time zone 'UTC' + interval 1 hour"
     ).fetchall()[0]
     if not ahead:

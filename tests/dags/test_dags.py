@@ -21,7 +21,7 @@ from include.tasks.object_storage import hand_over_raw
 from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK
 
 STAGED = ["dbt.stg_streams", "dbt.int_streams"]
-TESTS = ["dbt.assert_incremental_load_test", "dbt.assert_marts_test"]
+TESTS = ["dbt.assert_marts_test"]
 MODELS = {*STAGED, *(f"dbt.{mart}" for mart in BY_DAY + DIMENSIONS), *TESTS}
 OPENS_DUCKDB = {
     "twitch_streams": {*MODELS, "report"},
@@ -63,9 +63,9 @@ def test_the_hourly_dag_has_one_task_per_model_in_order(dags: dict[str, Any]) ->
     dag = dags["twitch_streams"]
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
         "extract": {"dbt.stg_streams"},
-        "dbt.stg_streams": {"dbt.int_streams", "dbt.assert_incremental_load_test"},
-        "dbt.int_streams": {*(f"dbt.{mart}" for mart in BY_DAY), "dbt.assert_incremental_load_test"},
-        "dbt.fact_streams": {*TESTS},
+        "dbt.stg_streams": {"dbt.int_streams"},
+        "dbt.int_streams": {f"dbt.{mart}" for mart in BY_DAY},
+        "dbt.fact_streams": {"dbt.agg_game_viewership", *TESTS},
         "dbt.agg_platform_hourly": {"dbt.assert_marts_test"},
         "dbt.agg_user_viewership": {"dbt.dim_users", "dbt.assert_marts_test"},
         "dbt.agg_game_viewership": {"dbt.dim_games", "dbt.assert_marts_test"},

@@ -30,7 +30,7 @@ def test_rows_that_cannot_count_cost_themselves_alone(warehouse: Warehouse) -> N
     path = warehouse.add_file("2025-01-01T10:00:00", rows + odd)
     output = warehouse.build(every_test=True)
     assert "WARN=2" in output
-    assert warehouse.query("select nb_rows, nb_left_out from stg.raw_files") == [(len(rows) + 3, 4)]
+    assert warehouse.query("select nb_rows, nb_rejected from stg.raw_files") == [(len(rows) + 3, 4)]
     published = warehouse.published()
     assert all(row[5] == row[6] / row[7] for row in published)
     # What is left is what the oracle makes of the file without them.

@@ -107,7 +107,7 @@ def test_a_day_is_reloaded_again_however_soon(reloaded: Reloaded) -> None:
 
 def imports(warehouse: Warehouse) -> dict[str, Any]:
     """When each day, of one file here, was last read."""
-    return dict(warehouse.query("select file_name_date::varchar, log_import_date from stg.raw_files"))
+    return dict(warehouse.query("select file_name_date::varchar, imported_at from stg.raw_files"))
 
 
 def stop_when(machine: Machine, tmp_path: Path, pattern: str, *arguments: str) -> None:

@@ -23,11 +23,12 @@ FOLDER = sorted(
 TABLES = [
     *sorted(
         [f"dwh.{mart}" for mart in BY_DAY + DIMENSIONS]
-        + [f"dwh.{mart}__partitions" for mart in BY_DAY]
         + [f"dwh.{mart}__days" for mart in DIMENSIONS]
     ),
     "int.int_streams",
-    "stg.model_starts",
+    "int.int_streams__partitions",
+    "stg.day_inputs",
+    "stg.raw_days",
     "stg.raw_files",
     "stg.stg_streams",
 ]
@@ -92,6 +93,6 @@ def imports(warehouse: Warehouse, scratch: Path) -> Facts:
             shutil.copy(warehouse.data_dir / name, scratch)
     with duckdb.connect(str(scratch / "prod.duckdb")) as database:
         try:
-            return database.execute("select file_name, log_import_date from stg.raw_files order by all").fetchall()
+            return database.execute("select file_name, imported_at from stg.raw_files order by all").fetchall()
         except duckdb.CatalogException:
             return []

@@ -49,18 +49,18 @@ def test_the_report_warns_of_what_a_person_should_see(warehouse: Warehouse) -> N
     assert (result["files"], result["rejected"], result["warnings"]) == (2, 2, [])
 
     rows = sum(rows for (rows,) in warehouse.query("select nb_rows from stg.raw_files"))
-    add_to_ledger(warehouse, nb_left_out=2, nb_odd_game_ids=3)
+    add_to_ledger(warehouse, nb_rejected=2, nb_odd_game_ids=3)
     rejected, odd = report()["warnings"]
     assert rejected.startswith(f"3 of {rows} rows imported in the last 24 hours were rejected: no stream id")
     assert odd.startswith(f"3 of {rows} rows imported in the last 24 hours have a game_id that is neither empty nor")
     # What was imported before is another day's report.
-    add_to_ledger(warehouse, log_import_date="log_import_date - interval 25 hours")
+    add_to_ledger(warehouse, imported_at="imported_at - interval 25 hours")
     assert report()["warnings"] == []
 
     add_to_ledger(warehouse, file_name_datetime="timestamp '2999-01-01'")
     (ahead,) = report()["warnings"]
     assert ahead.startswith("1 imported raw file(s) are dated in the future (1748")
-    add_to_ledger(warehouse, log_import_date="null", error="'it is torn'")
+    add_to_ledger(warehouse, imported_at="null", error="'it is torn'")
     (quarantined,) = report()["warnings"]
     assert quarantined.endswith(".parquet is quarantined: it is torn. It is tried again in each run.")
 

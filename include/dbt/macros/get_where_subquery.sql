@@ -34,7 +34,7 @@
 
 {# With `tested_hours: all`, partitions that the first pipeline wrote may lack a column: no test of it minds their nulls. #}
 {% macro recent_partitions(relation) -%}
-  {%- if not execute -%} {{ return('true') }} {%- endif -%}
+  {%- if not execute or not is_partitioned(relation) -%} {{ return('true') }} {%- endif -%}
   {%- set folder = quote_literal(data_set(relation)) -%}
   {%- if run_var('tested_hours') == 'all' -%}
     {%- if not model.column_name -%} {{ return('true') }} {%- endif -%}
@@ -44,6 +44,15 @@
       ~ " as varchar))) as day) where " ~ on_days_of_this_run('cast(day as date)')) }}
   {%- endif -%}
 {%- endmacro %}
+
+
+{% macro is_partitioned(relation) %}
+  {%- set found = [] -%}
+  {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.alias == relation.identifier -%}
+    {%- do found.append(node.config.materialized == 'partitioned') -%}
+  {%- endfor -%}
+  {{ return(true in found) }}
+{% endmacro %}
 
 
 {# Since when a change is recent. With `tested_hours: all`, since ever. #}

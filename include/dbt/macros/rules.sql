@@ -25,7 +25,7 @@
 {%- endmacro %}
 
 
-{# Whether a time (UTC) lies ahead of this machine's clock, by more than two clocks may differ. #}
-{% macro is_in_future(column) -%}
-  ({{ column }} > (now() at time zone 'UTC') + interval 1 hour)
+{# A time after this one (UTC) lies in the future: it is ahead of this machine's clock by more than two clocks may differ. #}
+{% macro future_begins() -%}
+  ((now() at time zone 'UTC') + interval 1 hour)
 {%- endmacro %}

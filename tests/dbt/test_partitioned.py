@@ -1,0 +1,118 @@
+"""The materialization of the intermediate layer and the marts: which partitions a run makes, and from what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from states import BY_DAY
+from warehouse import SNAPSHOT, Warehouse, asked, replace, streams
+
+INT = "models/intermediate/int_streams"
+
+
+def run(warehouse: Warehouse, project: Path, *arguments: str, **environ: str) -> str:
+    done = warehouse.dbt("run", *arguments, project=project, **environ)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_files_of_other_types_do_not_bend_each_other(warehouse: Warehouse) -> None:
+    narrow = SNAPSHOT.set(SNAPSHOT.get_field_index("viewer_count"), pa.field("viewer_count", pa.int16()))
+    small = [{**row, "viewer_count": 7} for row in streams(1)]
+    warehouse.add_file("2025-01-01T10:00:00", small, narrow)
+    warehouse.add_file("2025-01-01T11:00:00", streams(2))
+    warehouse.add_file("2025-01-01T12:00:00", small, narrow.append(pa.field("new_in_helix", pa.string())))
+    turned = pa.schema(list(reversed(SNAPSHOT)))
+    warehouse.add_file("2025-01-01T13:00:00", streams(3), turned)
+    output = warehouse.build()
+    assert "quarantined" not in output
+    assert warehouse.published() == warehouse.oracle()
+
+
+@pytest.mark.parametrize("column", ["added", "retyped"])
+def test_a_model_with_other_columns_makes_its_table_again(warehouse: Warehouse, project: Path, column: str) -> None:
+    warehouse.built({"2025-01-01T10:00:00": 1})
+    if column == "added":
+        replace(project / f"{INT}.sql", "    typed.viewer_count,\n", "    typed.viewer_count,\n    typed.is_mature,\n")
+        replace(project / f"{INT}.sql", "        viewer_count,\n", "        viewer_count,\n        is_mature,\n")
+        replace(
+            project / f"{INT}.yml",
+            "      - name: started_at\n",
+            "      - name: is_mature\n        data_type: boolean\n        description: x\n      - name: started_at\n",
+        )
+    else:
+        replace(project / f"{INT}.sql", "        viewer_count,\n", "        viewer_count::double as viewer_count,\n")
+        replace(
+            project / f"{INT}.yml",
+            "      - name: viewer_count\n        data_type: bigint\n",
+            "      - name: viewer_count\n        data_type: double\n",
+        )
+    warehouse.add_file("2025-01-01T11:00:00", [{**row, "is_mature": True} for row in streams(2)])
+    run(warehouse, project, "--select", "+fact_streams")
+    types = dict(warehouse.query("select column_name, data_type from duckdb_columns() where table_name = 'int_streams'"))
+    assert (types.get("is_mature") == "BOOLEAN") if column == "added" else (types["viewer_count"] == "DOUBLE")
+    assert warehouse.published() == warehouse.oracle()
+    # The model as it was again.
+    assert "is_mature" not in types or run(warehouse, project)
+    warehouse.build()
+    assert warehouse.published() == warehouse.oracle()
+
+
+def test_a_changed_model_is_made_again_and_so_are_those_below_it(warehouse: Warehouse, project: Path) -> None:
+    warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
+    replace(project / "models/datawarehouse/fact_streams.sql", "max(viewer_count)", "max(viewer_count) + 1")
+    # Alone, it makes its own days; a mart below it waits for nothing else.
+    assert "fact_streams: 2 of 2 loaded partitions made" in run(warehouse, project, "--select", "fact_streams")
+    output = run(warehouse, project)
+    assert "fact_streams: 0 of 2 loaded partitions made; they are up to date" in output
+    assert "agg_game_viewership: 2 of 2 loaded partitions made" in output
+    assert "agg_user_viewership: 0 of 2" in output
+
+
+def test_a_mart_is_not_made_from_what_is_not_settled(warehouse: Warehouse, project: Path) -> None:
+    warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
+    before = warehouse.partitions()
+    # A model in the middle is changed, and only what is below it runs.
+    replace(project / f"{INT}.sql", "        viewer_count,\n", "        viewer_count + 1 as viewer_count,\n")
+    output = run(warehouse, project, "--select", *BY_DAY)
+    for mart in BY_DAY:
+        assert f"{mart}: 0 of 0 loaded partitions made" in output
+    assert warehouse.partitions() == before
+    assert "int_streams: 2 of 2 loaded partitions made" in run(warehouse, project, "--select", "int_streams")
+    assert "fact_streams: 2 of 2 loaded partitions made" in run(warehouse, project)
+
+
+def test_a_model_without_its_partition_is_refused(warehouse: Warehouse, project: Path) -> None:
+    sql = project / "models/datawarehouse/agg_user_viewership.sql"
+    sql.write_text(sql.read_text().replace("where {{ in_partition('file_name_date') }}", ""))
+    replace(project / "macros/snapshots.sql", "{{ in_partition('file_name_date') }} and ", "")
+    warehouse.built({"2025-01-01T10:00:00": 1})
+    done = warehouse.dbt("run", "--select", "agg_user_viewership", project=project)
+    assert done.returncode == 1
+    assert "add `where {{ in_partition('file_name_date') }}` where it reads" in done.stdout
+
+
+@pytest.mark.parametrize("flag", ["--empty", "--sample=1 day"])
+def test_a_run_of_part_of_the_rows_is_refused(warehouse: Warehouse, flag: str) -> None:
+    warehouse.built({"2025-01-01T10:00:00": 1})
+    before = warehouse.partitions()
+    done = warehouse.dbt("run", flag)
+    assert done.returncode != 0 and "would publish partitions that lack rows" in done.stdout
+    assert warehouse.partitions() == before
+
+
+def test_a_rule_is_the_same_for_every_window_and_folder(warehouse: Warehouse) -> None:
+    warehouse.built({"2025-01-01T10:00:00": 1})
+    before = warehouse.partitions()
+    for about in (
+        {"reload_start": "2025-01-01", "reload_end": "2025-01-02"},
+        {"tested_hours": 2},
+        {"remove_empty_days": "true"},
+    ):
+        warehouse.build(**asked(**about), DUCKDB_MEMORY_LIMIT="300MB", TZ="Asia/Kolkata")
+    moved = Warehouse(warehouse.data_dir.rename(warehouse.data_dir.with_name("moved")), warehouse.scratch)
+    moved.build("--vars", '{"keep_days": 5}')
+    assert moved.partitions() == before
+    moved.data_dir.rename(warehouse.data_dir)
