@@ -18,7 +18,7 @@ import duckdb
 from include.partitions import FILE, COLUMN, is_whole, partition_files
 from include.raw_storage import quoted_in
 
-# So many days after `keep_days`, a day leaves although a mart has not been made from it: one broken mart must not fill the disk.
+# So long after its last import, an old day leaves although a mart was not made from it: one broken mart must not fill the disk.
 PATIENCE = timedelta(days=4)
 
 ImportFile = Callable[[Any, str, str, datetime, datetime], dict[str, Any]]
@@ -96,14 +96,9 @@ class WorkingSet:
             "imported_at is null and file_name not in (select file_name from committed) and not "
             "(nb_rows is not null and file_name_date in (select file_name_date from stg.raw_days where state = 'pruned'))"
         )
-        is_asked = "true"
-        if self.window:
-            start, end = self.window
-            # A reload leaves the files of other days to the next run.
-            is_asked = f"file_name_date between date '{start:%Y-%m-%d}' and date '{end - timedelta(microseconds=1):%Y-%m-%d}'"
         self.in_transaction(
             "insert into stg.raw_files by name select file_name, file_name_datetime, file_name_date from committed "
-            f"anti join stg.raw_files using (file_name) where {is_asked}",
+            "anti join stg.raw_files using (file_name)",
             f"delete from stg.raw_files where {gone}",
         )
 
@@ -216,15 +211,16 @@ class WorkingSet:
         if newest is None:
             return
         old = self.query(
-            "select file_name_date, inputs from stg.raw_days left join stg.day_inputs using (file_name_date) "
-            "where state = 'loaded' and file_name_date < ? order by all",
+            "select file_name_date, any_value(inputs), max(imported_at) from stg.raw_days "
+            "inner join stg.raw_files using (file_name_date) left join stg.day_inputs using (file_name_date) "
+            "where state = 'loaded' and file_name_date < ? group by all order by all",
             newest - timedelta(days=self.keep_days),
         )
-        for day, inputs in old:
+        for day, inputs, loaded_at in old:
             waiting = [
                 name for folder, (name, rule) in self.data_sets.items() if self.version(folder, day) != (inputs, rule)
             ]
-            if waiting and (day >= newest - timedelta(days=self.keep_days) - PATIENCE or inputs is None):
+            if waiting and (inputs is None or loaded_at > self.began_at - PATIENCE):
                 continue
             if waiting:
                 self.logger.warning(
@@ -256,7 +252,9 @@ class WorkingSet:
         pending = self.query(
             "select file_name_date, list(path) filter (where imported_at is null), coalesce(sum(nb_rows), 0) "
             "from stg.raw_files inner join committed using (file_name, file_name_date) "
-            "where file_name_date between ? and ? group by all having count(*) > count(imported_at) order by all desc",
+            "where file_name_date between ? and ? group by all having count(*) > count(imported_at) "
+            # or the run was killed before it said so
+            "or file_name_date not in (select file_name_date from stg.raw_days where state <> 'removing') order by all desc",
             *between,
         )
         if self.window:
@@ -309,8 +307,14 @@ class WorkingSet:
             self.load_pruned(day, files, pending)
             return
         for name in pending:
-            if problem := self.import_files(day, {name: files[name]}):
+            if problem := self.import_files({name: files[name]}):
                 self.quarantine(*problem)
+        # Only now: of a day that is loaded for the first time, no part is published.
+        self.query(
+            "insert or replace into stg.raw_days select file_name_date, 'loaded' from stg.raw_files "
+            "where file_name_date = ? and imported_at is not null limit 1",
+            day,
+        )
 
     def load_pruned(self, day: date, files: dict[str, tuple[Any, ...]], pending: list[str]) -> None:
         """Loads a day again as a whole, or leaves it as it is, with the reason at each of its new files."""
@@ -320,7 +324,7 @@ class WorkingSet:
                 return
         siblings = [name for name, (*_, is_pending, _) in files.items() if not is_pending]
         while pending:
-            problem = self.import_files(day, {name: files[name] for name in [*pending, *siblings]})
+            problem = self.import_files({name: files[name] for name in [*pending, *siblings]}, day)
             if not problem:
                 return
             name, reason = problem
@@ -340,8 +344,8 @@ class WorkingSet:
                 "put that file back, or reload the day to do without it",
             )
 
-    def import_files(self, day: date, files: dict[str, tuple[Any, ...]]) -> tuple[str, str] | None:
-        """Imports files of a day in one transaction; if one cannot be, nothing is changed: (its name, why)."""
+    def import_files(self, files: dict[str, tuple[Any, ...]], loads: date | None = None) -> tuple[str, str] | None:
+        """Imports files in one transaction, in which a day may become loaded; if one fails, nothing is changed: (its name, why)."""
         name = ""
         self.session.execute("begin")
         try:
@@ -360,7 +364,8 @@ class WorkingSet:
                     *changes.values(),
                     name,
                 )
-            self.query("insert or replace into stg.raw_days values (?, 'loaded')", day)
+            if loads:
+                self.query("update stg.raw_days set state = 'loaded' where file_name_date = ?", loads)
             self.session.execute("commit")
         except (duckdb.Error, Rejected) as error:
             self.session.execute("rollback")

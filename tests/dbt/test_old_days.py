@@ -68,6 +68,7 @@ def test_a_removal_waits_until_the_rest_of_an_old_day_can_be_read(
 ) -> None:
     third = warehouse.add_file("2025-01-01T12:00:00", streams(12))
     build(warehouse)
+    build(warehouse)
     before, whole = warehouse.published(), old_day[1].read_bytes()
     old_day[0].unlink()
     old_day[1].unlink() if obstacle == "unlink" else old_day[1].write_text("bit rot")
@@ -92,8 +93,9 @@ def test_an_archived_day_keeps_its_facts_through_reloads_and_late_files(
         output = warehouse.build("--full-refresh", "--vars", json.dumps(KEEP))
     else:
         output = build(warehouse, **window)
-    assert "Raw holds nothing of 2025-01-01 any more: its facts stay as they are." in output
-    assert output.count("Raw holds nothing") == 1
+    # A full refresh is about the days that are loaded.
+    assert output.count("Raw holds nothing of 2025-01-01 any more: its facts stay as they are.") == (not full_refresh)
+    assert output.count("Raw holds nothing") == (not full_refresh)
     assert warehouse.published() == before
     warehouse.add_file("2025-01-01T13:00:00", streams(13))
     build(warehouse)

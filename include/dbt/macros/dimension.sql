@@ -136,7 +136,7 @@
   select
     day as file_name_date,
     coalesce(loaded.version, merged.version, 'unknown') as version
-  from (select unnest(partition_days({{ quote_literal(data_set(days)) }})) as day)
+  from (select unnest(partition_days({{ quote_literal(data_set_folder(days)) }})) as day)
   left join loaded on day = loaded.file_name_date
   left join {{ merged }} as merged on day = merged.file_name_date
 {%- endmacro %}
@@ -171,7 +171,7 @@ where
 
 
 {% macro is_one_of(days) -%}
-  in ({% for day in days %}date '{{ day }}'{{ ', ' if not loop.last }}{% else %}null{% endfor %})
+  in ({% for day in days %}date '{{ day }}'{{ ', ' if not loop.last }}{% else %}date 'infinity'{% endfor %})
 {%- endmacro %}
 
 
@@ -191,7 +191,8 @@ where
 
 {#
   The column `file_name_date` is a day that was written lately (var `tested_hours`), in a reload one of its own, and no day that
-  another run is at: loaded, and not settled in one of the data sets, or not merged into the dimension as it is.
+  another run is at: loaded, and not settled in one of the data sets, or not merged into the dimension as it is. Nor one of
+  the first pipeline, which had facts only.
 #}
 {% macro in_step(relation, data_sets, dimension) %}
   {%- set others = [] -%}
@@ -201,6 +202,11 @@ where
     {%- for row in run_query("select file_name_date, version from " ~ merged).rows -%} {%- do versions.update({row[0]: row[1]}) -%} {%- endfor -%}
     {%- set recorded = recorded_versions(data_sets[-1], false) -%}
     {%- set loaded = run_query("select cast(file_name_date as varchar) from " ~ source('state', 'raw_days') ~ " where state = 'loaded'") -%}
+    {%- for data_set in data_sets[1:] if data_set != relation -%}
+      {%- do others.extend(run_query(
+        "select unnest(partition_days(" ~ quote_literal(data_set_folder(relation)) ~ ")) except select unnest(partition_days("
+        ~ quote_literal(data_set_folder(data_set)) ~ ")) order by all").columns[0].values()) -%}
+    {%- endfor -%}
     {%- for day in loaded.columns[0].values() -%}
       {%- set is_settled = [versions.get(day) == recorded.get(day, []) | join(' ')] -%}
       {%- for data_set in data_sets -%} {%- do is_settled.append(day in settled_days(data_set.identifier)) -%} {%- endfor -%}

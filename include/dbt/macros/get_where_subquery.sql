@@ -35,7 +35,7 @@
 {# With `tested_hours: all`, partitions that the first pipeline wrote may lack a column: no test of it minds their nulls. #}
 {% macro recent_partitions(relation) -%}
   {%- if not execute or not is_partitioned(relation) -%} {{ return('true') }} {%- endif -%}
-  {%- set folder = quote_literal(data_set(relation)) -%}
+  {%- set folder = quote_literal(data_set_folder(relation)) -%}
   {%- if run_var('tested_hours') == 'all' -%}
     {%- if not model.column_name -%} {{ return('true') }} {%- endif -%}
     ({{ model.column_name }} is not null or not {{ one_of('file_name_date', "select unnest(days_of_first_pipeline(" ~ folder ~ "))") }})

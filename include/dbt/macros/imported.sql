@@ -45,7 +45,7 @@ create or replace temp table stg_streams__data_sets (name varchar, folder varcha
   and node.config.get('stored_as') != 'table' -%}
 insert into stg_streams__data_sets values (
   {{ quote_literal(node.alias) }},
-  {{ quote_literal(data_set(api.Relation.create(identifier=node.alias))) }},
+  {{ quote_literal(data_set_folder(api.Relation.create(identifier=node.alias))) }},
   {{ quote_literal(rule_of(node)) }}
 );
 {% endfor -%}

@@ -99,20 +99,28 @@ order by all
 {% endmacro %}
 
 
-{# The days that are loaded, and all of whose files int_streams has made. #}
+{# The days that are loaded, of which int_streams holds all files as they are, and no other. #}
 {% macro wanted_days() %}
 select
   cast(file_name_date as varchar) as partition_value,
   any_value(days.inputs) as inputs
 from {{ source('state', 'day_inputs') }} as days
 inner join {{ source('state', 'raw_files') }} as files using (file_name_date)
-left join {{ versions_of(relation_of('int_streams')) }} as made
-  on files.file_name = made.partition_value
-  and files.file_version = made.inputs
-  and made.rule = {{ quote_literal(rule_of(node_of('int_streams'))) }}
-where files.error is null
+left join {{ versions_of(relation_of('int_streams')) }} as made on files.file_name = made.partition_value
+where
+  -- a file that was removed from raw has left it
+  not exists (
+    select 1 from {{ versions_of(relation_of('int_streams')) }}
+    where partition_value not in (select file_name from {{ source('state', 'raw_files') }})
+  )
 group by file_name_date
-having count(*) = count(made.partition_value)
+having bool_and(
+  case
+    when files.imported_at is null then made.partition_value is null
+    else made.inputs is not distinct from files.file_version
+      and made.rule is not distinct from {{ quote_literal(rule_of(node_of('int_streams'))) }}
+  end
+)
 order by all
 {% endmacro %}
 
@@ -158,7 +166,7 @@ order by all
     {%- set query = "select partition_value, inputs, rule from " ~ versions_of(relation) -%}
   {%- else -%}
     {%- set files = run_query(
-      "with files as (select unnest(partition_paths(" ~ quote_literal(data_set(relation)) ~ ")) as file), "
+      "with files as (select unnest(partition_paths(" ~ quote_literal(data_set_folder(relation)) ~ ")) as file), "
       ~ "days as (select file, regexp_extract(file, 'file_name_date=([0-9-]+)/[^/]+$', 1) as day from files) "
       ~ "select file from days inner join " ~ source('state', 'raw_days')
       ~ " on day = cast(file_name_date as varchar) where state = 'loaded' and is_whole_file(file) order by all").columns[0].values() -%}
@@ -195,7 +203,7 @@ select cast(file_name_date as varchar)
 from {{ source('state', 'raw_days') }}
 where
   state = 'removing'
-  and cast(file_name_date as varchar) in (select unnest(partition_days({{ quote_literal(data_set(relation)) }})))
+  and cast(file_name_date as varchar) in (select unnest(partition_days({{ quote_literal(data_set_folder(relation)) }})))
 {%- endif %}
 order by all
 {% endmacro %}
@@ -260,14 +268,14 @@ order by all
 {# ---- stored as Parquet #}
 
 {# The folder of a data set. #}
-{% macro data_set(relation) %}
+{% macro data_set_folder(relation) %}
   {{ return(query_value("getvariable('reporting_dir')") ~ '/' ~ relation.identifier ~ '.parquet') }}
 {% endmacro %}
 
 
 {# Where files are written before they take their place: on the same file system, and outside readers' patterns. #}
 {% macro workplace(relation) %}
-  {{ return(query_value("workplace(" ~ quote_literal(data_set(relation)) ~ ")")) }}
+  {{ return(query_value("workplace(" ~ quote_literal(data_set_folder(relation)) ~ ")")) }}
 {% endmacro %}
 
 
@@ -280,7 +288,7 @@ order by all
 
 {# Ends what a kill has left, and takes over files of the first pipeline. #}
 {% macro prepare_folder(relation) %}
-  {%- set location = data_set(relation) -%}
+  {%- set location = data_set_folder(relation) -%}
   {%- do run_query("select empty_folder(" ~ quote_literal(workplace(relation)) ~ ")") -%}
   {%- set taken_over = "select unnest(take_over(" ~ quote_literal(location) ~ ", " ~ quote_literal(workplace(relation)) ~ "))" -%}
   {%- for row in run_query(taken_over).rows -%}
@@ -302,7 +310,7 @@ order by all
 #}
 {% macro write_file(relation, query, partition_by, value, inputs, rule) %}
   {%- set written = workplace(relation) ~ '/written' -%}
-  {%- set partition = data_set(relation) ~ '/' ~ partition_by ~ '=' ~ value -%}
+  {%- set partition = data_set_folder(relation) ~ '/' ~ partition_by ~ '=' ~ value -%}
   {#- Else the file would be written in no order, however the query is sorted. -#}
   {%- do run_query("set preserve_insertion_order = true") -%}
   {%- call statement('write_file', fetch_result=True, auto_begin=False) -%}
@@ -321,7 +329,7 @@ order by all
 
 {% macro remove_files(relation, days) %}
   {%- for day in days -%}
-    {%- do run_query("select remove_partition(" ~ quote_literal(data_set(relation) ~ '/file_name_date=' ~ day) ~ ")") -%}
+    {%- do run_query("select remove_partition(" ~ quote_literal(data_set_folder(relation) ~ '/file_name_date=' ~ day) ~ ")") -%}
     {%- do log(relation.identifier ~ ": " ~ day ~ " removed", info=True) -%}
   {%- endfor -%}
   {%- do run_query("select remove_folder(" ~ quote_literal(workplace(relation)) ~ ")") -%}
@@ -334,7 +342,7 @@ order by all
 #}
 {% macro name_earlier_rules(relation, rule) %}
   {%- set pruned -%}
-    with files as (select unnest(partition_paths({{ quote_literal(data_set(relation)) }})) as file),
+    with files as (select unnest(partition_paths({{ quote_literal(data_set_folder(relation)) }})) as file),
     days as (select file, regexp_extract(file, 'file_name_date=([0-9-]+)/[^/]+$', 1) as day from files)
     select file
     from days
@@ -366,7 +374,7 @@ order by all
   and have each query read all partitions, whichever it asks for.
 #}
 {% macro partitioned_view(view, sql, partition_by) %}
-  {%- set location = data_set(this) -%}
+  {%- set location = data_set_folder(this) -%}
   {#- Strict enough to leave strangers alone, but for days such as the 31st of February. -#}
   {%- set pattern = quote_literal(location ~ '/' ~ partition_by ~ '=[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]/data.parquet') -%}
   {%- set partitions = "read_parquet(" ~ pattern ~ ", union_by_name = true, hive_partitioning = true, hive_types_autocast = false)" -%}

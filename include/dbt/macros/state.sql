@@ -4,7 +4,7 @@
 #}
 {% macro create_state() %}
 {%- if not execute or flags.WHICH not in ('run', 'build', 'test') -%} {{ return('') }} {%- endif -%}
-{%- if flags.EMPTY or flags.SAMPLE -%}
+{%- if flags.EMPTY or invocation_args_dict.get('sample') -%}
   {%- do exceptions.raise_compiler_error("--empty and --sample would publish partitions that lack rows. Nothing was changed.") -%}
 {%- endif -%}
 {%- if not relation_exists(source('state', 'raw_files')) -%}
@@ -38,13 +38,13 @@ create table if not exists stg.raw_days (
 create or replace view stg.day_inputs as
 select
   file_name_date,
-  md5(string_agg(concat_ws('|', file_name, file_version), ',' order by file_name)) as inputs
+  md5(string_agg(concat_ws('|', file_name, file_version), ',' order by file_name) filter (where imported_at is not null)) as inputs
 from stg.raw_files
 inner join stg.raw_days using (file_name_date)
 where state = 'loaded' and error is null
 group by file_name_date
--- a day is made when all of its files are there, such as those that a reload reads again
-having count(*) = count(imported_at)
+-- not while a reload reads a file of it again
+having bool_and(imported_at is not null or nb_rows is null) and count(imported_at) > 0
 {% endmacro %}
 
 
