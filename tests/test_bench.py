@@ -1,8 +1,9 @@
-"""What `make bench` measures on."""
+"""What `make bench` measures on, and how it counts."""
 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,12 @@ from include.extract.raw import RawFolder
 from include.settings import ROOT
 
 STREAMS = 5_000
+CODE = """
+import subprocess, sys, pathlib
+pathlib.Path(sys.argv[1], sys.argv[2]).write_bytes(bytes(int(sys.argv[3]) << 20))
+if sys.argv[4:]:
+    subprocess.run([sys.executable, "-c", *sys.argv[4:]], check=True)
+"""
 
 
 def bench(name: str) -> ModuleType:
@@ -27,7 +34,7 @@ def bench(name: str) -> ModuleType:
     return module
 
 
-history = bench("history")
+history, measure = bench("history"), bench("measure")
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +124,22 @@ def test_snapshots_of_another_definition_are_not_taken(monkeypatch: pytest.Monke
     monkeypatch.setattr(history, "SNAPSHOT", history.SNAPSHOT.replace("[3, 4, 6]", "[2, 6, 12]"))
     assert history.bench_dir() != before
     assert history.bench_dir().parent == before.parent
+
+
+def test_what_a_process_and_its_child_write_is_counted(tmp_path: Path) -> None:
+    file_system = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=False)
+    if file_system.stdout.strip() in ("", "tmpfs"):
+        pytest.skip("the folder for temporary files is in memory, or this is no Linux")
+    nothing = measure.cost_of([sys.executable, "-c", "pass"])
+    own = measure.cost_of([sys.executable, "-c", CODE, tmp_path, "own", "20"])
+    both = measure.cost_of([sys.executable, "-c", CODE, tmp_path, "both", "20", CODE, tmp_path, "child's", "30"])
+    assert nothing.written < 1
+    assert own.written == pytest.approx(20, abs=1)
+    assert both.written == pytest.approx(50, abs=1)
+
+
+def test_the_cpu_of_the_models_is_a_part_of_dbts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DIR", str(tmp_path / "made"))
+    history.give_history(tmp_path / "data", 1, 50, hours=1)
+    cost = measure.Dbt(tmp_path / "data", tmp_path / "dbt").build()
+    assert 0.1 < cost.models < cost.cpu

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 from history import DAY, FIRST, give_history
-from measure import Cost, Dbt, Spread, cost_of
+from measure import Cost, Dbt, cost_of
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
 from states import BY_DAY, DIMENSIONS
@@ -26,9 +26,8 @@ class Hourly:
     days: int
     hours: list[Cost]
     idle: list[Cost]
+    floor: list[Cost]
     database_mib: float
-    floor_file: list[Cost]
-    floor_day: list[Cost]
 
 
 class HeldBack:
@@ -55,7 +54,7 @@ def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hour
     give_history(data_dir, days, streams)
     held_back = HeldBack(data_dir, runs)
     build_days(data_dir, dbt, days)
-    hours, idle, floor_file, floor_day = [], [], [], []
+    hours, idle, floor = [], [], []
     files = sorted(str(path) for path in RawFolder(data_dir).files.glob("*.parquet"))
     last_day = files[-(24 - runs) :]
     dbt.build()
@@ -65,10 +64,14 @@ def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hour
         hours.append(dbt.build())
         age(data_dir)
         idle.append(dbt.build())
-        floor_file.append(cost_of([sys.executable, FLOOR, "file", files[-1]]))
-        floor_day.append(cost_of([sys.executable, FLOOR, "day", *last_day]))
+        floor.append(floor_of(data_dir, last_day))
     size = (data_dir / "prod.duckdb").stat().st_size / 2**20
-    return Hourly(days, hours, idle, size, floor_file, floor_day)
+    return Hourly(days, hours, idle, floor, size)
+
+
+def floor_of(data_dir: Path, files: list[str]) -> Cost:
+    """The facts of a day from its raw files by DuckDB alone, written beside the data folder: on the same disk."""
+    return cost_of([sys.executable, FLOOR, str(data_dir.with_name("floor.parquet")), *files])
 
 
 def build_days(data_dir: Path, dbt: Dbt, days: int) -> None:
@@ -104,15 +107,3 @@ def age(data_dir: Path) -> None:
                 "set written_at = cast(cast(written_at as timestamp) - interval 3 hours as varchar) "
                 "where written_at <> 'unknown'"
             )
-
-
-def models(costs: list[Cost]) -> Spread:
-    return Spread.of(cost.models for cost in costs)
-
-
-def peak(costs: list[Cost]) -> Spread:
-    return Spread.of(cost.peak for cost in costs)
-
-
-def wall(costs: list[Cost]) -> Spread:
-    return Spread.of(cost.wall for cost in costs)
