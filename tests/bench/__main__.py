@@ -5,7 +5,8 @@
 Prints the page of what has been measured; in full size, it is also written to docs/performance.md, with a plot, as
 soon as there is something to draw. `--only` measures some parts (again), and takes what is known of the others. The
 data are made for it, always the same, and kept with the results in BENCH_DIR (default: twitch-bi-bench in the
-temporary folder; the full size takes some 30 GB there).
+temporary folder; the full size takes some 30 GB there), in a folder for each definition of the data. You may remove
+the folders of earlier ones.
 """
 
 from __future__ import annotations
