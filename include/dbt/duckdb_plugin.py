@@ -179,10 +179,14 @@ def days_of_first_pipeline(data_set: str) -> list[str]:
     """The days, ISO, of the partitions that this pipeline has not made; they may lack what its rules demand."""
     files = partition_files(Path(data_set))
     with duckdb.connect() as database:
-        made = database.execute(
-            "select distinct file_name from parquet_kv_metadata(?) where decode(key) = 'rule'",
-            [[str(file) for file in files.values()]],
-        ).fetchall() if files else []
+        made = (
+            database.execute(
+                "select distinct file_name from parquet_kv_metadata(?) where decode(key) = 'rule'",
+                [[str(file) for file in files.values()]],
+            ).fetchall()
+            if files
+            else []
+        )
     return [str(day) for day, file in files.items() if (str(file),) not in made]
 
 

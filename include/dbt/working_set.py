@@ -42,11 +42,21 @@ class WorkingSet:
             logger,
         )
         self.began_at = datetime.now(UTC).replace(tzinfo=None)
-        [(*window, self.removes_empty_days, self.is_full_refresh, self.keep_days, self.max_rows, self.future, self.rule)] = self.query(
-            "select * from stg_streams__run"
-        )
+        [
+            (
+                *window,
+                self.removes_empty_days,
+                self.is_full_refresh,
+                self.keep_days,
+                self.max_rows,
+                self.future,
+                self.rule,
+            )
+        ] = self.query("select * from stg_streams__run")
         self.window = window if window[0] else None
-        self.data_sets = {Path(folder): (name, rule) for name, folder, rule in self.query("from stg_streams__data_sets")}
+        self.data_sets = {
+            Path(folder): (name, rule) for name, folder, rule in self.query("from stg_streams__data_sets")
+        }
 
     def update(self) -> None:
         """All steps."""
@@ -129,7 +139,9 @@ class WorkingSet:
         )
         for day, is_empty in incomplete:
             what = "nothing of" if is_empty else "not all of"
-            self.logger.warning(f"Raw holds {what} {day} any more: its facts stay as they are. {self.remedy(day, is_empty)}")
+            self.logger.warning(
+                f"Raw holds {what} {day} any more: its facts stay as they are. {self.remedy(day, is_empty)}"
+            )
         self.in_transaction(
             f"create or replace table stg.stg_streams ({columns})",
             f"update stg.raw_days set state = 'pruned' where file_name_date in ({literals(day for day, _ in incomplete)})",
@@ -190,7 +202,12 @@ class WorkingSet:
 
     def unknown_days(self, start: datetime, end: datetime) -> set[date]:
         """Days of a data set in the window of which the database and raw know nothing."""
-        known = {day for (day,) in self.query("select file_name_date from committed union select file_name_date from stg.raw_files")}
+        known = {
+            day
+            for (day,) in self.query(
+                "select file_name_date from committed union select file_name_date from stg.raw_files"
+            )
+        }
         found = {day for folder in self.data_sets for day in partition_files(folder)}
         return {day for day in found - known if start <= datetime(day.year, day.month, day.day) < end}  # noqa: DTZ001
 

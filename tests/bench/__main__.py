@@ -5,7 +5,8 @@
 Prints the page of what has been measured; in full size, it is also written to docs/performance.md, with a plot, as
 soon as there is something to draw. `--only` measures some parts (again), and takes what is known of the others. The
 data are made for it, always the same, and kept with the results in BENCH_DIR (default: twitch-bi-bench in the
-temporary folder; the full size takes some 30 GB there).
+temporary folder; the full size takes some 30 GB there), in a folder for each definition of the data. You may remove
+the folders of earlier ones.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from dimensions import merged
 from extraction import extraction
 from growth import after_many_files, of_many_streams
 from history import bench_dir, give_history
-from measure import Dbt, Spread
+from measure import Cost, Dbt, Spread, spread
 from page import page
 from publishing import publishing
 from reload import rebuild_of_days, reload_of_a_day
-from report import Part, Row
+from report import CostRow, FigureRow, Line, Part, Points, RatioRow
 from server import server
 
 from include.settings import ROOT
 
-Points = list[tuple[int, float, float]]
+Measured = tuple[list[Line], Points]
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Size:
     runs: int
 
 
-QUICK = Size(20_000, (1, 2), (10_000, 20_000), 2, (1, 30), (100_000, 1_000_000), 2)
+QUICK = Size(20_000, (1, 12), (10_000, 20_000), 2, (1, 30), (100_000, 1_000_000), 2)
 FULL = Size(
-    200_000, (1, 3, 7, 14, 30), (25_000, 50_000, 100_000, 200_000), 7, (1, 365, 3 * 365), (1_000_000, 10_000_000), 3
+    200_000, (1, 3, 7, 12, 30), (25_000, 50_000, 100_000, 200_000), 7, (1, 365, 3 * 365), (1_000_000, 10_000_000), 3
 )
 
 
@@ -74,10 +75,10 @@ def main() -> None:
     for name in args.only:
         folder = results / name
         folder.mkdir(parents=True, exist_ok=True)
-        rows, points = PARTS[name](folder, size)
-        part = Part(f"{datetime.now(UTC):%Y-%m-%d}", rows, points)
+        part = Part.of(f"{datetime.now(UTC):%Y-%m-%d}", *PARTS[name](folder, size))
         part.save(results / f"{name}.json")
-        print(*(row.markdown() for row in part.rows), sep="\n", flush=True)
+        for heading, lines in part.tables.items():
+            print(heading, *lines, sep="\n", flush=True)
     parts = {name: Part.load(file) for name in PARTS if (file := results / f"{name}.json").exists()}
     plot = ROOT / "docs" / "performance.svg" if args.full and {"hourly", "reload"} <= parts.keys() else None
     text = report.page(parts.values(), size.streams, size.runs, plot)
@@ -87,78 +88,92 @@ def main() -> None:
     print(text)
 
 
-def hours(folder: Path, size: Size) -> tuple[list[Row], Points]:
-    rows, points = [], []
+def hours(folder: Path, size: Size) -> Measured:
+    rows: list[Line] = []
+    points: Points = []
     shutil.rmtree(folder / "data", ignore_errors=True)
+    costs = []
     for days in size.history:
-        dbt = Dbt(folder / "data", folder / "dbt")
-        cost = hourly.hourly(folder / "data", dbt, size.streams, days, size.runs)
-        new, idle = hourly.models(cost.hours), hourly.models(cost.idle)
-        after = f"after {days} day(s)"
+        cost = hourly.hourly(folder / "data", Dbt(folder / "data", folder / "dbt"), size.streams, days, size.runs)
+        costs.append(cost)
         rows += [
-            Row(f"one more hour, models, {after}", new, "s", wall(cost.floor_day), "(the whole day)", peak(cost.hours)),
-            Row(f"one more hour, whole `dbt build`, {after}", wall(cost.hours), "s"),
-            Row(f"nothing new, models, {after}", idle, "s", None, "", peak(cost.idle)),
-            Row(f"database {after}", Spread.of([cost.database_mib]), "MiB"),
+            CostRow(f"one more hour, after {days} day(s)", cost.hours, cost.floor),
+            CostRow(f"nothing new, after {days} day(s)", cost.idle, cost.floor),
         ]
-        points.append((days, new.median, peak(cost.hours).median))
-    return rows, points
+        points.append((days, *seconds_and_peak(cost.hours)))
+    first, *later = costs
+    floors = [floor for cost in costs for floor in cost.floor]
+    return [
+        *rows,
+        CostRow("their floor: the facts of a whole day by DuckDB alone", floors),
+        *(
+            RatioRow(f"one more hour, after {cost.days} days to after {first.days}", cost.hours, first.hours)
+            for cost in later
+        ),
+        FigureRow(f"database after {costs[-1].days} days", Spread.of([costs[-1].database_mib]), "MiB"),
+    ], points
 
 
-def reloads(folder: Path, size: Size) -> tuple[list[Row], Points]:
-    rows, points = [], []
+def reloads(folder: Path, size: Size) -> Measured:
+    rows: list[Line] = []
+    points: Points = []
     for streams in size.snapshots:
         place = folder / str(streams)
         cost = reload_of_a_day(place / "data", Dbt(place / "data", place / "dbt"), streams, size.runs)
-        work, floor = f"reload of a day, 24 x {streams:,}", wall(cost.floor)
-        rows += [
-            Row(f"{work}, models", hourly.models(cost.days), "s", floor, "", peak(cost.days)),
-            Row(f"{work}, whole `dbt build`", wall(cost.days), "s", floor),
-        ]
-        points.append((streams * 24 / 1e6, hourly.models(cost.days).median, peak(cost.days).median))
+        work = f"reload of a day, 24 x {streams:,}"
+        rows += [CostRow(work, cost.days, cost.floor), CostRow("its floor: the facts by DuckDB alone", cost.floor)]
+        points.append((streams * 24 / 1e6, *seconds_and_peak(cost.days)))
     return rows, points
 
 
-def rebuild(folder: Path, size: Size) -> tuple[list[Row], Points]:
+def seconds_and_peak(costs: list[Cost]) -> tuple[float, float]:
+    """What a plot shows: CPU seconds of the models, and MiB."""
+    return spread(costs, "models").median, spread(costs, "peak").median
+
+
+def rebuild(folder: Path, size: Size) -> Measured:
     dbt = Dbt(folder / "data", folder / "dbt")
     loop, refresh = rebuild_of_days(folder / "data", dbt, size.streams, size.rebuild)
     days = f"{size.rebuild} days"
     return [
-        Row(f"rebuild of {days}, one `dbt build` a day, each day", wall(loop), "s", None, "", peak(loop)),
-        Row(f"`dbt build --full-refresh` of {days}", wall([refresh]), "s", None, "", peak([refresh])),
+        CostRow(f"rebuild of {days}, one `dbt build` a day, each day", loop),
+        CostRow(f"`dbt build --full-refresh` of {days}", [refresh]),
     ], []
 
 
-def airflow(folder: Path, size: Size) -> tuple[list[Row], Points]:
+def airflow(folder: Path, size: Size) -> Measured:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         tasks, builds = airflow_on_top(Path(place), size.streams, size.runs)
-    floor = wall(builds)
+    build = spread(builds, "wall")
     return [
-        Row("the models as tasks, sum of the tasks", Spread.of(t.sum for t in tasks), "s", floor, "(`dbt build`)"),
-        Row("the models as tasks, from first to last", Spread.of(t.span for t in tasks), "s", floor, "(`dbt build`)"),
+        FigureRow(
+            "the models as tasks, sum of the tasks", Spread.of(t.sum for t in tasks), "s", build, "(`dbt build`)"
+        ),
+        FigureRow(
+            "the models as tasks, from first to last", Spread.of(t.span for t in tasks), "s", build, "(`dbt build`)"
+        ),
     ], []
 
 
-def snapshots(folder: Path, size: Size) -> tuple[list[Row], Points]:
+def snapshots(folder: Path, size: Size) -> Measured:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         ours, parsing = extraction(Path(place), size.streams, size.runs)
-    cpu = [Spread.of(cost.cpu for cost in costs) for costs in (ours, parsing)]
-    return [Row("extraction over HTTP, CPU", cpu[0], "s", cpu[1], "(parsing the JSON)", peak(ours))], []
+    return [CostRow("extraction over HTTP", ours, parsing), CostRow("its floor: parsing the JSON", parsing)], []
 
 
-def growth(folder: Path, size: Size) -> tuple[list[Row], Points]:
+def growth(folder: Path, size: Size) -> Measured:
     costs = {
-        f"one more hour, models, beside {days * 24:,} small raw files": after_many_files(
+        f"one more hour, beside {days * 24:,} small raw files": after_many_files(
             folder / f"{days} days", days, size.runs
         )
         for days in size.files
     }
     many = 10 * size.streams
-    costs[f"one more hour of {many:,} streams, models"] = of_many_streams(folder / "streams", many, size.runs)
-    return [Row(work, hourly.models(cost), "s", None, "", peak(cost)) for work, cost in costs.items()], []
+    costs[f"one more hour of {many:,} streams"] = of_many_streams(folder / "streams", many, size.runs)
+    return [CostRow(work, cost) for work, cost in costs.items()], []
 
 
-def pages(folder: Path, size: Size) -> tuple[list[Row], Points]:
+def pages(folder: Path, size: Size) -> Measured:
     days = size.history[-1]
     data_dir = folder.parent / "hourly" / "data"
     give_history(data_dir, days, size.streams)
@@ -166,41 +181,41 @@ def pages(folder: Path, size: Size) -> tuple[list[Row], Points]:
     answers = page(data_dir, days)
     return [
         *(
-            Row(f"the page of {name}, {length} of {days} days: `{request.format(key='…')}`", spread, "s")
-            for (name, length, request), spread in answers.seconds.items()
+            FigureRow(f"the page of {name}, {length} of {days} days: `{request.format(key='…')}`", seconds, "s")
+            for (name, length, request), seconds in answers.seconds.items()
         ),
-        Row("memory of its server, four requests at once", Spread.of([answers.peak]), "MiB"),
+        FigureRow("memory of its server, four requests at once", Spread.of([answers.peak]), "MiB"),
     ], []
 
 
-def dimensions(folder: Path, size: Size) -> tuple[list[Row], Points]:
-    rows = []
+def dimensions(folder: Path, size: Size) -> Measured:
+    rows: list[Line] = []
     for members in size.members:
         cost = merged(folder / str(members), members, size.streams, size.runs)
-        work = f"`dim_users` of {members:,} channels, an hour that sees {size.streams:,}"
-        rows.append(Row(work, hourly.models(cost), "s", None, "", peak(cost)))
+        rows.append(CostRow(f"`dim_users` of {members:,} channels, an hour that sees {size.streams:,}", cost))
     return rows, []
 
 
-def published(folder: Path, size: Size) -> tuple[list[Row], Points]:
-    rows = []
+def published(folder: Path, size: Size) -> Measured:
+    rows: list[Line] = []
     for days, bytes_ in [(30, 20_000_000), (size.files[-1], 100_000)]:
         cost = publishing(folder / f"{bytes_}", days, bytes_, size.runs)
         work = f"{days:,} files of {bytes_ / 1e6:g} MB published to a folder"
         rows += [
-            Row(f"{work}, all", wall(cost.everything), "s", wall(cost.copying), "(copying)", peak(cost.everything)),
-            Row(f"{work}, one day of them changed", wall(cost.one_day), "s"),
-            Row(f"{work}, nothing new", wall(cost.nothing), "s", None, "", peak(cost.nothing)),
+            CostRow(f"{work}, all", cost.everything, cost.copying),
+            CostRow("its floor: copying", cost.copying),
+            CostRow(f"{work}, one day of them changed", cost.one_day),
+            CostRow(f"{work}, nothing new", cost.nothing),
         ]
     return rows, []
 
 
-def whole_server(folder: Path, size: Size) -> tuple[list[Row], Points]:
+def whole_server(folder: Path, size: Size) -> Measured:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         measured = server(Path(place), size.streams)
     limit = "(its limit, in force)" if measured.are_in_force else "(its limit, not in force here)"
     return [
-        Row(
+        FigureRow(
             f"memory of {name} during {work}",
             Spread.of([mib]),
             "MiB",
@@ -212,8 +227,7 @@ def whole_server(folder: Path, size: Size) -> tuple[list[Row], Points]:
     ], []
 
 
-wall, peak = hourly.wall, hourly.peak
-PARTS: dict[str, Callable[[Path, Size], tuple[list[Row], Points]]] = {
+PARTS: dict[str, Callable[[Path, Size], Measured]] = {
     "hourly": hours,
     "reload": reloads,
     "rebuild": rebuild,

@@ -1,11 +1,15 @@
 """Raw history for the benchmarks: snapshots of any size, the same for the same numbers, and quick to make.
 
-Shaped like the real thing in what costs: streams live for some hours, channels stay, viewers and categories are
-distributed with a long tail, one row in fifty is listed again on a later page, titles and thumbnails are bulky.
+Shaped like the real thing in what costs. A quarter of the streams is replaced each hour: they last 3, 4 or 6 hours, and
+each place is taken in turn by the channels of a pool of its own. The turn comes again after 12 hours (two places of
+five), a day, a week or two weeks. So any 24 snapshots hold five times the channels of one, half of them are live on
+the next day, too, and 28 times the channels of one are ever seen. Viewers and categories are distributed with a long
+tail, one row in fifty is listed again on a later page, titles and thumbnails are bulky.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -20,27 +24,50 @@ DAY = timedelta(days=1)
 FIRST = date(2025, 8, 1)
 SNAPSHOT = """
 copy (
-    with places as (
-        select range as place, range as channel from range($streams)
-        union all
-        select range + 5000, range from range($streams) where hash(range, $hour, 'again') % 50 = 0
+    with slots as (
+        -- the mean of 1/length is 1/4, and each length divides each period
+        select
+            range as slot,
+            [3, 4, 6][(1 + hash(range, 'length') % 3)::bigint] as length,
+            [12, 12, 24, 168, 336][(1 + hash(range, 'period') % 5)::bigint] as period,
+            $hour + (hash(range, 'shift') % length)::bigint as elapsed
+        from range($streams)
     ),
     lives as (
-        -- a stream lasts eight hours, each channel's from another hour on
-        select *, ($hour + hash(channel) % 8) // 8 as life, $taken_at::timestamp as taken_at from places
+        select
+            slot + $streams * (elapsed // length % (period // length)) as channel,
+            elapsed // length as life,
+            $taken_at::timestamp - to_hours(elapsed % length) as first_listed_at
+        from slots
+    ),
+    streams as (
+        select
+            *,
+            (exp(hash(channel, 'size') % 10000 / 1000.0) * (0.5 + hash(channel, $hour) % 1000 / 1000.0))::bigint
+                as viewer_count,
+            floor(pow((hash(channel, life, 'game') % 10000) / 10000, 4) * 3000)::bigint as game,
+            $taken_at::timestamp as taken_at
+        from lives
+    ),
+    ranked as (
+        select *, row_number() over (order by viewer_count desc, channel) - 1 as rank from streams
+    ),
+    places as (
+        select *, rank as place from ranked
+        union all
+        select *, rank + 5000 from ranked where hash(channel, $hour, 'again') % 50 = 0
     )
     select
         (40000000000 + hash(channel, life, 'id') % 1000000000000)::varchar as id,
-        (1000000 + channel * 7919)::varchar as user_id,
+        (1000000 + channel * 61)::varchar as user_id,
         'channel_' || channel as user_login,
         'Channel_' || channel as user_name,
         if(hash(channel, life, 'none') % 100 = 0, '', (500000 + game)::varchar) as game_id,
         if(hash(channel, life, 'none') % 100 = 0, '', 'A game of number ' || game) as game_name,
         'live' as type,
         'Title ' || md5(channel::varchar || life) || ' [' || md5(life::varchar || channel) || ']' as title,
-        (exp(hash(channel, 'size') % 10000 / 1000.0) * (0.5 + hash(channel, $hour) % 1000 / 1000.0))::bigint
-            as viewer_count,
-        taken_at - to_minutes((hash(channel, life) % 480)::bigint) as started_at,
+        viewer_count,
+        first_listed_at - to_minutes((hash(channel, life) % 60)::bigint) as started_at,
         ['en', 'es', 'de', 'fr', 'ko', 'pt', 'ru', 'ja'][(1 + hash(channel, 'language') % 8)::bigint] as language,
         'https://static-cdn.jtvnw.net/previews-ttv/live_user_channel_' || channel || '-{width}x{height}.jpg'
             as thumbnail_url,
@@ -52,9 +79,9 @@ copy (
         place // 100 + 1 as api_page_number,
         taken_at + to_milliseconds(place // 100 * 80) as fetched_at,
         $load_id as _dlt_load_id,
-        md5(place::varchar || $hour || 'row')[:14] as _dlt_id
-    from (select *, floor(pow((hash(channel, life, 'game') % 10000) / 10000, 4) * 3000)::bigint as game from lives)
-    order by place
+        md5(concat_ws(' ', place, rank, $hour))[:14] as _dlt_id
+    from places
+    order by place, rank
 ) to '{path}' (format parquet, compression zstd, row_group_size 50000)
 """
 
@@ -103,5 +130,7 @@ def marker_name(at: datetime) -> str:
 
 
 def bench_dir() -> Path:
-    """Where the benchmarks keep their data."""
-    return Path(os.environ.get("BENCH_DIR") or Path(tempfile.gettempdir()) / "twitch-bi-bench")
+    """Where the benchmarks keep their data and results: another folder for another definition of the snapshots."""
+    place = Path(os.environ.get("BENCH_DIR") or Path(tempfile.gettempdir()) / "twitch-bi-bench")
+    # DuckDB's hash may be another one in its next version.
+    return place / hashlib.sha256(f"{SNAPSHOT}{duckdb.__version__}".encode()).hexdigest()[:8]

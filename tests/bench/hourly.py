@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from pathlib import Path
 
 import duckdb
 from history import DAY, FIRST, give_history
-from measure import Cost, Dbt, Spread, cost_of
+from measure import Cost, Dbt, cost_of
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
-from states import BY_DAY, DIMENSIONS
+from states import BY_DAY
 
 from include.extract.raw import RawFolder
 
@@ -26,9 +27,8 @@ class Hourly:
     days: int
     hours: list[Cost]
     idle: list[Cost]
+    floor: list[Cost]
     database_mib: float
-    floor_file: list[Cost]
-    floor_day: list[Cost]
 
 
 class HeldBack:
@@ -55,7 +55,7 @@ def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hour
     give_history(data_dir, days, streams)
     held_back = HeldBack(data_dir, runs)
     build_days(data_dir, dbt, days)
-    hours, idle, floor_file, floor_day = [], [], [], []
+    hours, idle, floor = [], [], []
     files = sorted(str(path) for path in RawFolder(data_dir).files.glob("*.parquet"))
     last_day = files[-(24 - runs) :]
     dbt.build()
@@ -65,10 +65,14 @@ def hourly(data_dir: Path, dbt: Dbt, streams: int, days: int, runs: int) -> Hour
         hours.append(dbt.build())
         age(data_dir)
         idle.append(dbt.build())
-        floor_file.append(cost_of([sys.executable, FLOOR, "file", files[-1]]))
-        floor_day.append(cost_of([sys.executable, FLOOR, "day", *last_day]))
+        floor.append(floor_of(data_dir, last_day))
     size = (data_dir / "prod.duckdb").stat().st_size / 2**20
-    return Hourly(days, hours, idle, size, floor_file, floor_day)
+    return Hourly(days, hours, idle, floor, size)
+
+
+def floor_of(data_dir: Path, files: list[str]) -> Cost:
+    """The facts of a day from its raw files by DuckDB alone, written beside the data folder: on the same disk."""
+    return cost_of([sys.executable, FLOOR, str(data_dir.with_name("floor.parquet")), *files])
 
 
 def build_days(data_dir: Path, dbt: Dbt, days: int) -> None:
@@ -96,15 +100,3 @@ def age(data_dir: Path) -> None:
         for file in (data_dir / f"{mart}.parquet").glob("*/data.parquet"):
             before = file.stat().st_mtime - 3 * 3600
             os.utime(file, (before, before))
-
-
-def models(costs: list[Cost]) -> Spread:
-    return Spread.of(cost.models for cost in costs)
-
-
-def peak(costs: list[Cost]) -> Spread:
-    return Spread.of(cost.peak for cost in costs)
-
-
-def wall(costs: list[Cost]) -> Spread:
-    return Spread.of(cost.wall for cost in costs)

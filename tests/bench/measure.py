@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from include.settings import DBT_PROJECT, ROOT
@@ -29,8 +29,12 @@ class Cost:
     """Seconds of all cores."""
     peak: float
     """Most memory held at once, MiB."""
+    written: float
+    """MiB that it and the processes that it waited for gave the file system to write to a disk: the kernel's counter
+    of blocks (`ru_oublock`, on Linux the `write_bytes` of /proc/<pid>/io), in whole pages. A page counts each time
+    that it changes after it was written out, and temporary files count; what goes to a tmpfs or a socket does not."""
     models: float = 0
-    """Of dbt: seconds that its models took, without its start and without the tests."""
+    """Of dbt: seconds of all cores that its models took, without dbt's start and without the tests."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Spread:
         if self.least == self.most:
             return f"{self.median:.{digits}f}"
         return f"{self.median:.{digits}f} ({self.least:.{digits}f} to {self.most:.{digits}f})"
+
+
+def spread(costs: Iterable[Cost], measure: str) -> Spread:
+    """Of one measure, a field of `Cost`."""
+    return Spread.of(getattr(cost, measure) for cost in costs)
 
 
 def cost_of(command: list[str], **environ: str) -> Cost:
@@ -83,7 +92,12 @@ def run(result: str, *command: str) -> int:
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
-    took = {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss / 1024}
+    took = {
+        "wall": wall,
+        "cpu": used.ru_utime + used.ru_stime,
+        "peak": used.ru_maxrss / 1024,
+        "written": used.ru_oublock * 512 / 2**20,
+    }
     Path(result).write_text(json.dumps(took))
     return abs(process.returncode)
 
@@ -98,9 +112,12 @@ class Dbt:
         """One invocation; what it is about is given as in Airflow, since dbt parses all anew for other `--vars`."""
         target = self.scratch / "target"
         folders = {"project-dir": DBT_PROJECT, "profiles-dir": DBT_PROJECT, "target-path": target, "log-path": target}
+        models = self.scratch / "models.json"
+        models.parent.mkdir(parents=True, exist_ok=True)
         cost = cost_of(
             [
-                str(Path(sys.executable).with_name("dbt")),
+                # Without the folder of the script in its path: dbt imports none of the modules beside it.
+                *(sys.executable, "-P", str(Path(__file__).with_name("dbt_cpu.py")), str(models)),
                 "build",
                 "--exclude-resource-type",
                 "unit_test",
@@ -110,9 +127,7 @@ class Dbt:
             DATA_DIR=str(self.data_dir),
             **{f"TWITCH_BI_{name.upper()}": value for name, value in {"tested_hours": "2", **variables}.items()},
         )
-        results = json.loads((target / "run_results.json").read_text())["results"]
-        models = sum(r["execution_time"] for r in results if r["unique_id"].startswith("model."))
-        return Cost(cost.wall, cost.cpu, cost.peak, models)
+        return replace(cost, models=json.loads(models.read_text()))
 
 
 if __name__ == "__main__":

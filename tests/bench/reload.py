@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from history import DAY, FIRST, give_history
-from hourly import FLOOR, forget
-from measure import Cost, Dbt, cost_of
+from hourly import floor_of, forget
+from measure import Cost, Dbt
 
 from include.extract.raw import RawFolder
 
@@ -31,7 +30,7 @@ def reload_of_a_day(data_dir: Path, dbt: Dbt, streams: int, runs: int) -> Reload
     days, floor = [], []
     for _ in range(runs):
         days.append(dbt.build(**window))
-        floor.append(cost_of([sys.executable, FLOOR, "day", *files]))
+        floor.append(floor_of(data_dir, files))
     return Reload(streams, days, floor)
 
 

@@ -204,7 +204,9 @@ def test_a_mart_that_has_missed_a_day_is_found(warehouse: Warehouse, project: Pa
     (warehouse.data_dir / "agg_user_viewership.parquet" / "file_name_date=2025-01-01" / "data.parquet").unlink()
     # A materialization that passes over everything.
     replace(
-        project / "macros" / "partitioned.sql", "should_full_refresh() or recorded", "should_full_refresh() and recorded"
+        project / "macros" / "partitioned.sql",
+        "should_full_refresh() or recorded",
+        "should_full_refresh() and recorded",
     )
     done = warehouse.dbt("build", "--exclude", "test_type:generic", "--store-failures", project=project)
     assert done.returncode == 1, done.stdout

@@ -51,7 +51,9 @@ def test_a_model_with_other_columns_makes_its_table_again(warehouse: Warehouse, 
         )
     warehouse.add_file("2025-01-01T11:00:00", [{**row, "is_mature": True} for row in streams(2)])
     assert "int_streams: 2 of 2" in run(warehouse, project, "--select", "+int_streams")
-    types = dict(warehouse.query("select column_name, data_type from duckdb_columns() where table_name = 'int_streams'"))
+    types = dict(
+        warehouse.query("select column_name, data_type from duckdb_columns() where table_name = 'int_streams'")
+    )
     assert (types.get("is_mature") == "BOOLEAN") if column == "added" else (types["viewer_count"] == "DOUBLE")
     # The model as it was again.
     warehouse.build()

@@ -177,7 +177,9 @@ def test_the_dev_target_leaves_what_others_read_alone(warehouse: Warehouse) -> N
     assert list((warehouse.data_dir / "dev" / "fact_streams.parquet").glob("*/data.parquet"))
 
 
-@pytest.mark.promise("the working set holds many days", "each mart reads the rows of the day that it makes, and no other")
+@pytest.mark.promise(
+    "the working set holds many days", "each mart reads the rows of the day that it makes, and no other"
+)
 @pytest.mark.parametrize("mart", BY_DAY)
 def test_a_day_is_made_from_that_days_rows_alone(warehouse: Warehouse, mart: str) -> None:
     """By the plan of the query that the materialization has run, with 35 days in the database."""
@@ -191,7 +193,9 @@ def test_a_day_is_made_from_that_days_rows_alone(warehouse: Warehouse, mart: str
         database.execute(f"set variable reporting_dir = '{warehouse.data_dir}'".replace("o'da", "o''da"))
         warehouse_log = (warehouse.scratch / "logs" / "dbt.log").read_text()
         copies = [re.split(r"\n\s+\) to ", text, maxsplit=1) for text in warehouse_log.split("copy (")[1:]]
-        query = [text for text, target in copies if f"/{mart}.parquet" in target.splitlines()[0]][-1].replace("'2025-01-01'", "'2025-02-20'")
+        query = [text for text, target in copies if f"/{mart}.parquet" in target.splitlines()[0]][-1].replace(
+            "'2025-01-01'", "'2025-02-20'"
+        )
         plan = database.execute(f"explain (analyze, format json) {query}").fetchall()[0][1]
     scans = []
 

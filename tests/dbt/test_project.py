@@ -118,7 +118,9 @@ def test_a_loaded_day_is_made_again_whatever_of_its_sql_was_changed(
     assert "fact_streams: 2 of 2 loaded partitions made" in warehouse.dbt("run", project=project).stdout
 
 
-@pytest.mark.promise("a model's SQL was changed", "loaded days are made again; a warning counts the days that still show the earlier one")
+@pytest.mark.promise(
+    "a model's SQL was changed", "loaded days are made again; a warning counts the days that still show the earlier one"
+)
 def test_days_that_show_an_earlier_sql_are_counted_until_they_are_reloaded(warehouse: Warehouse, project: Path) -> None:
     mart = "agg_game_viewership"
     keep = ["--vars", '{"keep_days": 0}']

@@ -124,9 +124,13 @@ def test_the_tables_of_the_first_pipeline_are_kept_under_another_name(warehouse:
 def test_a_kept_table_is_in_nobodys_way_when_the_first_pipeline_was_used_in_between(warehouse: Warehouse) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1})
     warehouse.query("drop schema stg cascade; drop schema int cascade; create schema stg", read_only=False)
-    warehouse.query("create table stg.stg_streams__first_pipeline as select 'old.parquet' as file_name", read_only=False)
+    warehouse.query(
+        "create table stg.stg_streams__first_pipeline as select 'old.parquet' as file_name", read_only=False
+    )
     warehouse.query("create table stg.stg_streams as select 'new.parquet' as file_name", read_only=False)
-    found = re.search(r"stg_streams of the first pipeline is kept as (stg.stg_streams__first_pipeline_\d{14})", warehouse.build())
+    found = re.search(
+        r"stg_streams of the first pipeline is kept as (stg.stg_streams__first_pipeline_\d{14})", warehouse.build()
+    )
     assert found
     assert warehouse.query("select * from stg.stg_streams__first_pipeline") == [("old.parquet",)]
     assert warehouse.query(f"select * from {found[1]}") == [("new.parquet",)]

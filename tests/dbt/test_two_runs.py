@@ -164,8 +164,16 @@ def test_what_another_run_is_at_is_no_missing_file(old_day: Warehouse) -> None:
     ("loss", "test", "problem"),
     [
         ("delete from stg.raw_files where file_name_date = '2025-01-09'", "assert_imported", "never listed"),
-        ("delete from int.int_streams where file_name_date = '2025-01-09'", "assert_deduplicated", "rows missing in inter"),
-        ("delete from stg.stg_streams where file_name_datetime > '2025-01-09'", "assert_imported", "rows missing in stag"),
+        (
+            "delete from int.int_streams where file_name_date = '2025-01-09'",
+            "assert_deduplicated",
+            "rows missing in inter",
+        ),
+        (
+            "delete from stg.stg_streams where file_name_datetime > '2025-01-09'",
+            "assert_imported",
+            "rows missing in stag",
+        ),
         ("update int.int_streams__partitions set nb_rows = nb_rows + 1", "assert_facts", "not in the facts"),
     ],
 )
@@ -189,7 +197,9 @@ def test_what_a_run_has_left_undone_is_found(
 ) -> None:
     """By the model's own test, in the same invocation; here by a materialization that passes over everything."""
     replace(
-        project / "macros" / "partitioned.sql", "should_full_refresh() or recorded", "should_full_refresh() and recorded"
+        project / "macros" / "partitioned.sql",
+        "should_full_refresh() or recorded",
+        "should_full_refresh() and recorded",
     )
     old_day.add_file("2025-01-09T12:00:00", streams(5))
     step(old_day, "stg_streams")

@@ -21,10 +21,7 @@ FOLDER = sorted(
     [*(f"{mart}.parquet" for mart in BY_DAY + DIMENSIONS), "prod.duckdb", "twitch_streams_pipeline_dataset"]
 )
 TABLES = [
-    *sorted(
-        [f"dwh.{mart}" for mart in BY_DAY + DIMENSIONS]
-        + [f"dwh.{mart}__days" for mart in DIMENSIONS]
-    ),
+    *sorted([f"dwh.{mart}" for mart in BY_DAY + DIMENSIONS] + [f"dwh.{mart}__days" for mart in DIMENSIONS]),
     "int.int_streams",
     "int.int_streams__partitions",
     "stg.day_inputs",

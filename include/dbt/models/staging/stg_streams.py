@@ -61,7 +61,9 @@ def import_file(session, name, path, taken_at, imported_at):
     """
     if not NOT_IN_NAMES.isdisjoint(name):
         raise Rejected("its name is not UTF-8, or holds one of * ? [ \\ which DuckDB reads as a pattern")
-    columns = {row[0]: row[1] for row in session.execute(f"describe select * from {PARQUET}", {"path": path}).fetchall()}
+    columns = {
+        row[0]: row[1] for row in session.execute(f"describe select * from {PARQUET}", {"path": path}).fetchall()
+    }
     names = {name.lower() for name in columns}
     if missing := sorted(REQUIRED - names):
         raise Rejected(f"no column {', '.join(missing)}")
@@ -101,7 +103,9 @@ def warn_of_lost_values(session, name, path, columns, expressions):
     optional = [
         column
         for column, type_ in RAW_COLUMNS.items()
-        if column in found and column not in REQUIRED and type_ != "varchar"
+        if column in found
+        and column not in REQUIRED
+        and type_ != "varchar"
         and not (found[column] in plain and found[column].startswith(type_.upper()))
     ]
     if not optional:
