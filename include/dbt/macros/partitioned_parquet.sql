@@ -61,8 +61,10 @@
     {%- call statement('write_partition', fetch_result=True, auto_begin=False) -%}
       copy (
         select * exclude ({{ partition_by }})
-        from ({{ sql }})
-        where {{ partition_by }} = {{ quote_literal(value) }}
+        from (
+          select * from ({{ sql }}) where {{ partition_by }} = {{ quote_literal(value) }}
+          {{ or_null(partition_by) }}
+        )
         {% if order_by %}order by {{ order_by }}{% endif %}
       ) to {{ quote_literal(written) }} (format parquet, compression zstd, per_thread_output false)
     {%- endcall -%}
