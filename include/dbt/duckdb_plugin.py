@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from include.database import DatabaseError, connect, memory_limit
 from include.dbt.raw_reader import RawReader
-from include.files import sync
+from include.files import replace_file, sync
 from include.partitions import COPIED, FILE, partition_files, strangers, supersede, take_over
 from include.settings import RAW_DATASET, SettingsError, data_dir, duckdb_memory_limit, raw_url
 
@@ -58,7 +57,7 @@ class Plugin(BasePlugin):
         self.first.close()
         if self.raw_reader:
             conn.register_filesystem(self.raw_reader)
-        functions: list[tuple[Callable[..., object], int, str]] = [
+        functions: list[tuple[Callable[..., Any], int, str]] = [
             (empty_folder, 1, "VARCHAR"),
             (partition_days, 1, "VARCHAR[]"),
             (real_path, 1, "VARCHAR"),
@@ -67,13 +66,15 @@ class Plugin(BasePlugin):
             (replace_file, 2, "VARCHAR"),
             (replace_partition, 2, "VARCHAR"),
             (strangers, 1, "VARCHAR[]"),
-            (take_over, 2, "VARCHAR[]"),
+            (take_over, 4, "VARCHAR[]"),
             (workplace, 1, "VARCHAR"),
             (self.raw_reader.changed_at if self.raw_reader else changed_at, 1, "TIMESTAMP"),
             (self.raw_reader.list_files if self.raw_reader else list_files, 1, "VARCHAR[]"),
         ]
         for function, nb_arguments, result in functions:
-            conn.create_function(function.__name__, function, ["VARCHAR"] * nb_arguments, result, side_effects=True)
+            # All of them are texts, but for a flag in the fourth place.
+            types: list[Any] = ["VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN"]
+            conn.create_function(function.__name__, function, types[:nb_arguments], result, side_effects=True)
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Tells SQL where the data is; absolute, since views must work from any folder."""
@@ -100,28 +101,6 @@ def empty_folder(path: str) -> str:
     remove_folder(path)
     Path(path).mkdir(parents=True)
     return path
-
-
-def replace_file(source: str, target: str) -> str:
-    """Moves the finished file `source` into the place of `target`, on the same filesystem, in one step; returns it.
-
-    It reaches the disk before the rename, so that a power cut cannot leave an empty file under the final name.
-
-    Raises:
-        OSError: among others, the target's folder is linked to another file system than its data set.
-    """
-    sync(Path(source))
-    try:
-        Path(source).replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        folder = Path(target).parent
-        raise OSError(
-            f"{folder} is on another file system than its data set: move it back, or link the whole data set"
-        ) from None
-    sync(Path(target).parent)
-    return target
 
 
 def replace_partition(source: str, partition: str) -> str:

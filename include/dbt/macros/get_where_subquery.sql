@@ -28,15 +28,26 @@
 {%- endmacro %}
 
 
-{# With `tested_hours: all`, partitions that the first pipeline wrote may lack a column: no test of it minds their nulls. #}
+{# With `tested_hours: all`, days that the first pipeline wrote may lack a column: no test of it minds their nulls. #}
 {% macro recent_partitions(relation) -%}
-  {%- set state = partitions_of(relation) -%}
-  {%- if asked('tested_hours') == 'all' and model.column_name and execute and is_there(state) -%}
-    ({{ model.column_name }} is not null or cast(file_name_date as varchar) in (select partition_value from {{ state }}))
+  {%- set ancestor = ancestor_days(relation) if asked('tested_hours') == 'all' and model.column_name and execute else [] -%}
+  {%- if ancestor -%}
+    ({{ model.column_name }} is not null or cast(file_name_date as varchar) not in ('{{ ancestor | join("', '") }}'))
   {%- else -%}
-    {{ one_of('file_name_date', state, 'partition_value', 'written_at', 'try_cast(partition_value as date)') }}
+    {{ one_of('file_name_date', partitions_of(relation), 'partition_value', 'written_at', 'try_cast(partition_value as date)') }}
   {%- endif -%}
 {%- endmacro %}
+
+
+{# The days of a data set that the first pipeline wrote, by the footers of its files; none of a model of another kind. #}
+{% macro ancestor_days(relation) %}
+  {%- set files = "getvariable('reporting_dir') || '/" ~ relation.identifier ~ ".parquet/file_name_date=*/data.parquet'" -%}
+  {%- if query_value("count(*) from glob(" ~ files ~ ")") == 0 -%} {{ return([]) }} {%- endif -%}
+  {{ return(run_query(
+    "select distinct regexp_extract(file_name, 'file_name_date=([^/]*)/data.parquet$', 1) from parquet_kv_metadata(" ~ files
+    ~ ") where key = 'origin'::blob and value = 'ancestor'::blob order by all"
+  ).columns[0].values() | list) }}
+{% endmacro %}
 
 
 {# Since when a change is recent. With `tested_hours: all`, since ever. #}

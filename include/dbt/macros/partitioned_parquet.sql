@@ -8,7 +8,8 @@
   `not materialized`.
 
   A partition is `file_name_date=<day>/data.parquet` (include/partitions.py), for all that reads or writes it. Files of
-  the first pipeline are taken over under that name; strangers in the folder are named in a warning and left alone.
+  the first pipeline are rewritten once, under that name and with the model's columns (include/parquet_schema.py), so that all
+  files have one schema; strangers in the folder are named in a warning and left alone.
 
   Config:
     partition_by        column of days of the model: its value names the folder, and the file does not repeat it
@@ -47,8 +48,7 @@
 
   {%- do run_query(create_partition_state(state)) -%}
   {%- do run_query("select empty_folder(" ~ quote_literal(workplace) ~ ")") -%}
-  {%- set taken_over = "select unnest(take_over(" ~ quote_literal(location) ~ ", " ~ quote_literal(workplace) ~ "))" -%}
-  {%- for row in run_query(taken_over).rows -%}
+  {%- for row in run_query(taken_over(state, sql, location, workplace, partition_by)).rows -%}
     {%- do log(this.identifier ~ ": " ~ row[0], info=True) -%}
   {%- endfor -%}
   {%- set changed = run_query(changed_partitions(state, location)) -%}
@@ -121,6 +121,20 @@
   );
   -- apart, for tables that were made without it
   alter table {{ state }} add column if not exists rule varchar
+{% endmacro %}
+
+
+{#
+  Brings files of the first pipeline to the model's columns. Those that have a partition's name already are looked into only
+  where the state knows nothing: in a new database.
+#}
+{% macro taken_over(state, sql, location, workplace, partition_by) %}
+  {%- set columns = [] -%}
+  {%- for column in get_column_schema_from_query(sql) if column.name != partition_by -%}
+    {%- do columns.append([column.name, column.data_type]) -%}
+  {%- endfor -%}
+  {%- set everything = query_value("count(*) = 0 from " ~ state) -%}
+  select unnest(take_over({{ quote_literal(location) }}, {{ quote_literal(workplace) }}, {{ quote_literal(tojson(columns)) }}, {{ everything }}))
 {% endmacro %}
 
 
