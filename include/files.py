@@ -25,6 +25,28 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def replace_file(source: str, target: str) -> str:
+    """Moves the finished file `source` into the place of `target`, on the same filesystem, in one step; returns it.
+
+    It reaches the disk before the rename, so that a power cut cannot leave an empty file under the final name.
+
+    Raises:
+        OSError: among others, the target's folder is linked to another file system than its data set.
+    """
+    sync(Path(source))
+    try:
+        Path(source).replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        folder = Path(target).parent
+        raise OSError(
+            f"{folder} is on another file system than its data set: move it back, or link the whole data set"
+        ) from None
+    sync(Path(target).parent)
+    return target
+
+
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
     """Keeps an empty file at `path` while the block runs, locked by this process.

@@ -7,6 +7,7 @@ published, never removed.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import duckdb
 
-from include.files import sync
+from include.files import replace_file, sync
+from include.parquet_schema import Schema
 
 COLUMN = "file_name_date"
 FILE = "data.parquet"
@@ -71,40 +73,81 @@ def strangers(data_set: str) -> list[str]:
     )
 
 
-def take_over(data_set: str, workplace: str) -> list[str]:
-    """Gives each partition of the first pipeline, or one whose file was renamed, its one file; killed, it starts over.
+def take_over(data_set: str, workplace: str, columns: str, everything: bool = False) -> list[str]:
+    """Gives each partition of the first pipeline, or one whose file was renamed, its one file of today's schema.
+
+    Killed at any instant, it leaves each partition as it was or as it is to be. Called again, it does the rest.
 
     Args:
         data_set: the folder.
         workplace: an empty folder on the same file system, where no reader looks.
+        columns: `[[name, DuckDB type], ...]` as JSON: all columns of the data set but the partition's, in order.
+        everything: also look into files that have the right name, and rewrite those of another schema.
 
     Returns:
-        What was done, in words. Files that cannot be read are left alone: they are strangers then.
+        What was done, in words. Files that cannot be read, cast or moved are left alone, and named.
+
+    Raises:
+        duckdb.Error: the disk is full.
     """
     end_exchanges(Path(data_set))
     told = []
-    for day, folder in partition_folders(Path(data_set)).items():
-        if (folder / FILE).exists():
-            continue
-        files = [path for path in _entries(folder) if path.suffix == ".parquet" and path.name[0] not in "._"]
-        files = [path for path in files if COPIED.fullmatch(path.name)] or files
-        if not files or (len(files) > 1 and not COPIED.fullmatch(files[0].name)):
-            continue
-        names = ", ".join(path.name for path in files)
-        if torn := [path.name for path in files if not is_whole(path)]:
-            told.append(f"{COLUMN}={day}: {', '.join(torn)} cannot be read; {names} left alone")
-            continue
-        if len(files) == 1:
-            files[0].rename(folder / FILE)
-            sync(folder)
-        else:
+    with duckdb.connect(config={"memory_limit": "200MB", "threads": 1, "temp_directory": ""}) as database:
+        database.execute("set TimeZone = 'UTC'")
+        schema = Schema(database, dict(json.loads(columns)), Path(workplace))
+        for day, folder in partition_folders(Path(data_set)).items():
+            files = _to_take_over(folder, everything)
+            names = ", ".join(path.name for path in files)
+            done = f"became {FILE}" if names != FILE else "had another schema, and was rewritten"
             try:
-                supersede(files, _merged(files, Path(workplace) / FILE), folder)
-            except duckdb.Error as error:
-                told.append(f"{COLUMN}={day}: {names} cannot be merged into {FILE}, and are left alone: {error}")
-                continue
-        told.append(f"{COLUMN}={day}: {names} became {FILE}")
+                if files and _give_schema(schema, files, folder, Path(workplace) / FILE):
+                    told.append(f"{COLUMN}={day}: {names} {done}")
+            except _LeftAloneError as reason:
+                told.append(f"{COLUMN}={day}: {names} left alone: {reason}")
     return told
+
+
+class _LeftAloneError(Exception):
+    """Why files are not taken over."""
+
+
+def _to_take_over(folder: Path, everything: bool) -> list[Path]:
+    """The files of a partition that are to be its one file, or that one itself, if it is to be looked into."""
+    if (folder / FILE).exists():
+        return [folder / FILE] if everything and (folder / FILE).is_file() else []
+    files = [path for path in _entries(folder) if path.suffix == ".parquet" and path.name[0] not in "._"]
+    copied = [path for path in files if COPIED.fullmatch(path.name)]
+    return copied or (files if len(files) == 1 else [])
+
+
+def _give_schema(schema: Schema, files: list[Path], folder: Path, new: Path) -> bool:
+    """Makes the files of a partition its one file, with the schema; returns whether there was anything to do."""
+    if torn := [path.name for path in files if not is_whole(path)]:
+        raise _LeftAloneError(f"{', '.join(torn)} cannot be read")
+    is_copied = bool(COPIED.fullmatch(files[0].name))
+    try:
+        is_rewritten = is_copied or not schema.is_that_of(files[0])
+        if is_rewritten:
+            if folder.stat().st_dev != new.parent.stat().st_dev:
+                raise _LeftAloneError(
+                    "on another file system than the data set: move it back, or link the whole data set"
+                )
+            schema.rewrite(files, new, is_ancestor=is_copied)
+    except duckdb.Error as error:
+        if "No space left on device" in str(error):
+            raise
+        raise _LeftAloneError(str(error)) from error
+    if len(files) > 1:
+        supersede(files, new, folder)
+        return True
+    if is_rewritten:
+        # Under its old name at first: at no time are there two files.
+        replace_file(str(new), str(files[0]))
+    if files[0] != folder / FILE:
+        files[0].rename(folder / FILE)
+        sync(folder)
+        return True
+    return is_rewritten
 
 
 def is_whole(file: Path) -> bool:
@@ -114,15 +157,6 @@ def is_whole(file: Path) -> bool:
         content.seek(-4, 2)
         return head == content.read(4) == b"PAR1"
     return False
-
-
-def _merged(files: list[Path], target: Path) -> Path:
-    """Writes the rows of all files into one, and returns it."""
-    with duckdb.connect(config={"memory_limit": "200MB", "threads": 1, "temp_directory": ""}) as database:
-        rows = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
-        # Of DuckDB's own size, row groups with long lists take more memory than that.
-        rows.write_parquet(str(target), compression="zstd", row_group_size=20_000)
-    return target
 
 
 def supersede(files: Sequence[Path], by: Path, folder: Path) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from include.database import DatabaseError, connect, memory_limit
 from include.dbt.raw_reader import RawReader
-from include.files import sync
+from include.files import replace_file, sync
 from include.partitions import COPIED, FILE, is_whole, partition_files, strangers, supersede, take_over
 from include.settings import RAW_DATASET, SettingsError, data_dir, duckdb_memory_limit, raw_url
 
@@ -58,9 +57,8 @@ class Plugin(BasePlugin):
         self.first.close()
         if self.raw_reader:
             conn.register_filesystem(self.raw_reader)
-        functions: list[tuple[Callable[..., object], int, str]] = [
+        functions: list[tuple[Callable[..., Any], int, str]] = [
             (empty_folder, 1, "VARCHAR"),
-            (days_of_first_pipeline, 1, "VARCHAR[]"),
             (days_written_since, 2, "VARCHAR[]"),
             (is_whole_file, 1, "BOOLEAN"),
             (partition_days, 1, "VARCHAR[]"),
@@ -71,14 +69,16 @@ class Plugin(BasePlugin):
             (replace_file, 2, "VARCHAR"),
             (replace_partition, 2, "VARCHAR"),
             (strangers, 1, "VARCHAR[]"),
-            (take_over, 2, "VARCHAR[]"),
+            (take_over, 4, "VARCHAR[]"),
             (workplace, 1, "VARCHAR"),
             (self.raw_reader.changed_at if self.raw_reader else changed_at, 1, "TIMESTAMP"),
             (self.raw_reader.file_version if self.raw_reader else file_version, 1, "VARCHAR"),
             (self.raw_reader.list_files if self.raw_reader else list_files, 1, "VARCHAR[]"),
         ]
         for function, nb_arguments, result in functions:
-            conn.create_function(function.__name__, function, ["VARCHAR"] * nb_arguments, result, side_effects=True)
+            # All of them are texts, but for a flag in the fourth place.
+            types: list[Any] = ["VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN"]
+            conn.create_function(function.__name__, function, types[:nb_arguments], result, side_effects=True)
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Tells SQL where the data is; absolute, since views must work from any folder."""
@@ -105,28 +105,6 @@ def empty_folder(path: str) -> str:
     remove_folder(path)
     Path(path).mkdir(parents=True)
     return path
-
-
-def replace_file(source: str, target: str) -> str:
-    """Moves the finished file `source` into the place of `target`, on the same filesystem, in one step; returns it.
-
-    It reaches the disk before the rename, so that a power cut cannot leave an empty file under the final name.
-
-    Raises:
-        OSError: among others, the target's folder is linked to another file system than its data set.
-    """
-    sync(Path(source))
-    try:
-        Path(source).replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        folder = Path(target).parent
-        raise OSError(
-            f"{folder} is on another file system than its data set: move it back, or link the whole data set"
-        ) from None
-    sync(Path(target).parent)
-    return target
 
 
 def replace_partition(source: str, partition: str) -> str:
@@ -173,21 +151,6 @@ def days_written_since(data_set: str, since: str) -> list[str]:
     """The days, ISO, of the partitions that were written after a time (ISO, UTC)."""
     after = datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp()
     return [str(day) for day, file in partition_files(Path(data_set)).items() if file.stat().st_mtime > after]
-
-
-def days_of_first_pipeline(data_set: str) -> list[str]:
-    """The days, ISO, of the partitions that this pipeline has not made; they may lack what its rules demand."""
-    files = partition_files(Path(data_set))
-    with duckdb.connect() as database:
-        made = (
-            database.execute(
-                "select distinct file_name from parquet_kv_metadata(?) where decode(key) = 'rule'",
-                [[str(file) for file in files.values()]],
-            ).fetchall()
-            if files
-            else []
-        )
-    return [str(day) for day, file in files.items() if (str(file),) not in made]
 
 
 def is_whole_file(path: str) -> bool:

@@ -55,6 +55,7 @@
         where {{ key }} not in (select {{ key }} from {{ said() }})
           and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
         {%- endif %}
+        {{ or_null(key) }}
       ) to {{ quote_literal(written) }} (format parquet, compression zstd, compression_level 1)
     {%- endcall -%}
     {%- do run_query("select replace_file(" ~ quote_literal(written) ~ ", " ~ quote_literal(place) ~ ")") -%}

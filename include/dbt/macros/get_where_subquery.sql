@@ -32,16 +32,16 @@
 {%- endmacro %}
 
 
-{# With `tested_hours: all`, partitions that the first pipeline wrote may lack a column: no test of it minds their nulls. #}
+{# With `tested_hours: all`, days that the first pipeline wrote may lack a column: no test of it minds their nulls. #}
 {% macro recent_partitions(relation) -%}
   {%- if not execute or not is_partitioned(relation) -%} {{ return('true') }} {%- endif -%}
-  {%- set folder = quote_literal(data_set_folder(relation)) -%}
   {%- if run_var('tested_hours') == 'all' -%}
-    {%- if not model.column_name -%} {{ return('true') }} {%- endif -%}
-    ({{ model.column_name }} is not null or not {{ one_of('file_name_date', "select unnest(days_of_first_pipeline(" ~ folder ~ "))") }})
+    {%- set ancestor = ancestor_days(relation) if model.column_name else [] -%}
+    {%- if not ancestor -%} {{ return('true') }} {%- endif -%}
+    ({{ model.column_name }} is not null or file_name_date not {{ is_one_of(ancestor) }})
   {%- else -%}
-    {{ one_of('file_name_date', "select day from (select unnest(days_written_since(" ~ folder ~ ", cast(" ~ tested_since()
-      ~ " as varchar))) as day) where " ~ on_days_of_this_run('cast(day as date)')) }}
+    {{ one_of('file_name_date', "select day from (select unnest(days_written_since(" ~ quote_literal(data_set_folder(relation))
+      ~ ", cast(" ~ tested_since() ~ " as varchar))) as day) where " ~ on_days_of_this_run('cast(day as date)')) }}
   {%- endif -%}
 {%- endmacro %}
 
@@ -52,6 +52,17 @@
     {%- do found.append(node.config.materialized == 'partitioned') -%}
   {%- endfor -%}
   {{ return(true in found) }}
+{% endmacro %}
+
+
+{# The days of a data set that the first pipeline wrote, by the footers of its files. #}
+{% macro ancestor_days(relation) %}
+  {%- set files = "getvariable('reporting_dir') || '/" ~ relation.identifier ~ ".parquet/file_name_date=*/data.parquet'" -%}
+  {%- if query_value("count(*) from glob(" ~ files ~ ")") == 0 -%} {{ return([]) }} {%- endif -%}
+  {{ return(run_query(
+    "select distinct regexp_extract(file_name, 'file_name_date=([^/]*)/data.parquet$', 1) from parquet_kv_metadata(" ~ files
+    ~ ") where key = 'origin'::blob and value = 'ancestor'::blob order by all"
+  ).columns[0].values() | list) }}
 {% endmacro %}
 
 

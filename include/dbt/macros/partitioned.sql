@@ -286,11 +286,18 @@ order by all
 {% endmacro %}
 
 
-{# Ends what a kill has left, and takes over files of the first pipeline. #}
+{# Ends what a kill has left, and gives files of the first pipeline the model's columns (include/parquet_schema.py). #}
 {% macro prepare_folder(relation) %}
   {%- set location = data_set_folder(relation) -%}
   {%- do run_query("select empty_folder(" ~ quote_literal(workplace(relation)) ~ ")") -%}
-  {%- set taken_over = "select unnest(take_over(" ~ quote_literal(location) ~ ", " ~ quote_literal(workplace(relation)) ~ "))" -%}
+  {%- set columns = [] -%}
+  {%- for row in run_query("describe " ~ sql).rows if row[0] != config.get('partition_by') -%}
+    {%- do columns.append([row[0], row[1]]) -%}
+  {%- endfor -%}
+  {#- Files under the right name are looked into once, in a database that is new or was taken over. -#}
+  {%- set is_new = not relation_exists(relation) -%}
+  {%- set taken_over = "select unnest(take_over(" ~ quote_literal(location) ~ ", " ~ quote_literal(workplace(relation)) ~ ", "
+    ~ quote_literal(tojson(columns)) ~ ", " ~ is_new ~ "))" -%}
   {%- for row in run_query(taken_over).rows -%}
     {%- do log(relation.identifier ~ ": " ~ row[0], info=True) -%}
   {%- endfor -%}
@@ -315,7 +322,7 @@ order by all
   {%- do run_query("set preserve_insertion_order = true") -%}
   {%- call statement('write_file', fetch_result=True, auto_begin=False) -%}
     copy (
-      select * exclude ({{ partition_by }}) from ({{ query }})
+      select * exclude ({{ partition_by }}) from ({{ query }} {{ or_null(partition_by) }})
     ) to {{ quote_literal(written) }} (
       format parquet, compression zstd, compression_level 1, per_thread_output false,
       kv_metadata {inputs: {{ quote_literal(inputs) }}, rule: {{ quote_literal(rule) }}}

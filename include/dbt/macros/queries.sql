@@ -13,6 +13,16 @@
 {% endmacro %}
 
 
+{#
+  For the end of a query that is written to Parquet: a row of nulls that never comes. DuckDB writes a column as REQUIRED
+  where it happens to know that these rows have no null, so that files of one data set would differ; after this, each
+  is OPTIONAL. `column` is any one of the query's.
+#}
+{% macro or_null(column) -%}
+  union all by name select null as {{ column }} from range(0)
+{%- endmacro %}
+
+
 {% macro quote_literal(text) -%}
   '{{ text | string | replace("'", "''") }}'
 {%- endmacro %}

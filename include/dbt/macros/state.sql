@@ -141,6 +141,9 @@ having count(log_import_date) > 0 or bool_and(error is null);
 {% for table in others -%}
 drop table if exists {{ table }};
 {% endfor -%}
+{% for node in graph.nodes.values() if node.config.materialized == 'partitioned' and node.config.get('stored_as') != 'table' -%}
+drop view if exists {{ relation_of(node.name) }};
+{% endfor -%}
 commit
   {%- endset -%}
   {%- do run_query(statements) -%}
