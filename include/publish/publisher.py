@@ -361,7 +361,9 @@ def reporting_data_sets() -> list[str]:
     return [
         node["alias"]
         for node in nodes
-        if node["resource_type"] == "model" and node["config"]["materialized"] in {"partitioned_parquet", "dimension"}
+        if node["resource_type"] == "model"
+        and node["config"]["materialized"] in {"partitioned", "dimension"}
+        and node["config"].get("stored_as") != "table"
     ]
 
 

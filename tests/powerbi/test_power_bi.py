@@ -168,7 +168,7 @@ def models() -> dict[str, dict[str, Any]]:
 
 
 def is_by_day(name: str) -> bool:
-    return models()[name]["config"]["materialized"] == "partitioned_parquet"
+    return models()[name]["config"]["materialized"] == "partitioned"
 
 
 def contract(name: str) -> Columns:

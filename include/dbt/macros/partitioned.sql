@@ -322,7 +322,7 @@ order by all
   {%- do run_query("set preserve_insertion_order = true") -%}
   {%- call statement('write_file', fetch_result=True, auto_begin=False) -%}
     copy (
-      select * exclude ({{ partition_by }}) from ({{ query }} {{ or_null(partition_by) }})
+      select * exclude ({{ partition_by }}) from (select * from ({{ query }}) {{ or_null(partition_by) }})
     ) to {{ quote_literal(written) }} (
       format parquet, compression zstd, compression_level 1, per_thread_output false,
       kv_metadata {inputs: {{ quote_literal(inputs) }}, rule: {{ quote_literal(rule) }}}
