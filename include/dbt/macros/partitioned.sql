@@ -24,7 +24,8 @@
   {%- set partition_by = config.require('partition_by') -%}
   {%- set is_table = config.get('stored_as') == 'table' -%}
   {%- set relation = this.incorporate(type='table' if is_table else 'view') -%}
-  {%- if partition_marker(partition_by) not in sql -%}
+  {%- set marker = "'partition:((?:\\w+[.])?" ~ partition_by ~ ")' = 'partition:\\1'" -%}
+  {%- if not modules.re.search(marker, sql) -%}
     {%- do exceptions.raise_compiler_error(
       "The model does not filter by its partition: add `where {{ in_partition('" ~ partition_by ~ "') }}` where it reads.") -%}
   {%- endif -%}
@@ -42,7 +43,7 @@
   {%- set recorded = recorded_versions(this, is_table) -%}
   {%- set made = [] -%}
   {%- for value, inputs in wanted if should_full_refresh() or recorded.get(value) != [inputs, rule] -%}
-    {%- set query = sql | replace(partition_marker(partition_by), partition_by ~ " = " ~ quote_literal(value)) -%}
+    {%- set query = modules.re.sub(marker, "\\1 = " ~ quote_literal(value).replace("\\", "\\\\"), sql) -%}
     {%- set nb_rows = write_rows(this, query, partition_by, value, inputs, rule) if is_table
       else write_file(this, query, partition_by, value, inputs, rule) -%}
     {%- do made.append(value ~ ' (' ~ nb_rows ~ ' rows)') -%}
@@ -66,13 +67,11 @@
 {% endmaterialization %}
 
 
-{# In a model: the rows of the partition that is being made. Where no partition is, as in `dbt show`: all rows. #}
+{#
+  In a model: the rows of the partition that is being made, by its column, which may have a table's name before it. Where no
+  partition is being made, as in `dbt show`: all rows.
+#}
 {% macro in_partition(column) -%}
-  {{ partition_marker(column) }}
-{%- endmacro %}
-
-
-{% macro partition_marker(column) -%}
   'partition:{{ column }}' = 'partition:{{ column }}'
 {%- endmacro %}
 

@@ -1,19 +1,6 @@
 with
 
-observations as (
-    select
-        file_name_date,
-        user_id,
-        user_login,
-        nullif(user_name, '') as user_name,
-        viewer_count,
-        file_name,
-        file_name_datetime
-    from {{ ref('int_streams') }}
-    where {{ in_partition('file_name_date') }}
-),
-
--- By number only: a channel's names are texts, which would not fit into memory.
+-- By number only, and names in a scan of their own: texts of all rows would not fit into memory.
 channels as (
     select
         file_name_date,
@@ -24,25 +11,26 @@ channels as (
         sum(viewer_count * hours) as viewer_hours,
         min(file_name_datetime) as first_seen_at,
         max(file_name_datetime) as last_seen_at,
-        max(case when user_name is not null then file_name_datetime end) as named_at
-    from observations
+        max(case when user_name <> '' then file_name_datetime end) as named_at
+    from {{ ref('int_streams') }}
     inner join {{ snapshots() }} as snapshots using (file_name_date, file_name, file_name_datetime)
+    where {{ in_partition('file_name_date') }}
     group by file_name_date, user_id
 ),
 
 -- Of the few that change their name, the last one counts. A tie, such as two streams of a channel, has one winner.
 names as (
     select
-        observations.file_name_date,
-        observations.user_id,
-        max((observations.user_name, observations.user_login)) as name
-    from observations
+        streams.file_name_date,
+        streams.user_id,
+        max((streams.user_name, streams.user_login)) as name
+    from {{ ref('int_streams') }} as streams
     inner join channels
-        on observations.file_name_date = channels.file_name_date
-        and observations.user_id = channels.user_id
-        and observations.file_name_datetime = channels.named_at
-    where observations.user_name is not null
-    group by observations.file_name_date, observations.user_id
+        on streams.file_name_date = channels.file_name_date
+        and streams.user_id = channels.user_id
+        and streams.file_name_datetime = channels.named_at
+    where {{ in_partition('streams.file_name_date') }} and streams.user_name <> ''
+    group by streams.file_name_date, streams.user_id
 )
 
 select

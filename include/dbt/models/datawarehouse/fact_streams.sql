@@ -1,36 +1,25 @@
 with
 
-observations as (
-    select
-        file_name_date,
-        file_name,
-        user_id,
-        game_id,
-        viewer_count
-    from {{ ref('int_streams') }}
-    where {{ in_partition('file_name_date') }}
-),
-
-days as (
-    select
-        file_name_date,
-        list(distinct file_name order by file_name) as file_names
-    from observations
-    group by file_name_date
-),
-
 -- Each row lists its snapshots, of which a day has some dozens. A bit for each, and every set of bits spelled out once,
 -- takes half of the time that lists of their numbers would, and a quarter of that of lists of names.
 files as (
     select
         file_name_date,
-        unnest(file_names) as file_name,
+        file_name,
         set_bit(
-            bitstring('0', cast(len(file_names) as integer)),
-            cast(generate_subscripts(file_names, 1) - 1 as integer),
+            bitstring('0', cast(count(*) over (partition by file_name_date) as integer)),
+            cast(row_number() over (partition by file_name_date order by file_name) - 1 as integer),
             1
         ) as file_bit
-    from days
+    from {{ snapshots() }} as snapshots
+),
+
+days as (
+    select
+        file_name_date,
+        list(file_name order by file_name) as file_names
+    from files
+    group by file_name_date
 ),
 
 aggregated as (
@@ -48,8 +37,9 @@ aggregated as (
         cast(sum(viewer_count) as bigint) as sum_viewer_count,
         count(*) as nb_observations,
         max(viewer_count) as max_viewer_count
-    from observations
+    from {{ ref('int_streams') }}
     inner join files using (file_name_date, file_name)
+    where {{ in_partition('file_name_date') }}
     group by file_name_date, user_id, game_id
 ),
 
