@@ -85,6 +85,19 @@ def test_a_mart_is_not_made_from_what_is_not_settled(warehouse: Warehouse, proje
     assert "fact_streams: 2 of 2 loaded partitions made" in run(warehouse, project)
 
 
+def test_a_changed_staging_is_followed_from_its_first_model_on(warehouse: Warehouse, project: Path) -> None:
+    """Also if another run is between two models when it is changed."""
+    warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
+    before = warehouse.partitions()
+    replace(project / "models/staging/stg_streams.py", "MIN_ROWS = 100", "MIN_ROWS = 101")
+    assert "int_streams: 0 of 0 loaded" in run(warehouse, project, "--select", "int_streams+")
+    assert warehouse.partitions() == before
+    assert warehouse.query("select count(distinct file_name) from int.int_streams") == [(2,)]
+    output = run(warehouse, project)
+    assert "int_streams: 2 of 2 loaded" in output and "fact_streams: 2 of 2 loaded" in output
+    assert warehouse.published() == warehouse.oracle()
+
+
 def test_a_model_without_its_partition_is_refused(warehouse: Warehouse, project: Path) -> None:
     sql = project / "models/datawarehouse/agg_user_viewership.sql"
     sql.write_text(sql.read_text().replace("where {{ in_partition('file_name_date') }}", ""))

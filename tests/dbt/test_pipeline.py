@@ -32,7 +32,7 @@ def test_days_equal_the_oracle_in_any_timezone(warehouse: Warehouse, zone: str) 
     assert warehouse.query(keys) == [(0,)]
 
 
-def test_ledger_counts_every_row_of_a_file(warehouse: Warehouse) -> None:
+def test_every_row_of_a_file_is_counted(warehouse: Warehouse) -> None:
     rows = streams(1)
     warehouse.add_file("2025-01-01T10:00:00", rows)
     warehouse.build()

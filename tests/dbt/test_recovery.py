@@ -58,7 +58,7 @@ def test_a_load_id_that_is_no_time_stops_nothing(warehouse: Warehouse) -> None:
 
 
 def test_the_last_copy_of_a_day_is_left_alone(warehouse: Warehouse) -> None:
-    """Its rows have left the database, its raw file is archived, and what is on the disk does not look as it was written."""
+    """Its rows have left the database, its raw file is archived, its Parquet does not look as it was written."""
     keep = ["--vars", '{"keep_days": 2}']
     archived, _ = warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-09T10:00:00": 9}, *keep)
     before = warehouse.published()

@@ -166,7 +166,9 @@ def test_the_working_set_keeps_some_days_and_the_facts_keep_all(warehouse: Wareh
     assert warehouse.query(kept) == [("2025-01-05",), *last]
     warehouse.build(*keep)
     assert warehouse.query(kept) == last
-    states = "select state, count(*) from stg.raw_files inner join stg.raw_days using (file_name_date) group by all order by all"
+    states = (
+        "select state, count(*) from stg.raw_files join stg.raw_days using (file_name_date) group by all order by all"
+    )
     assert warehouse.query(states) == [("loaded", 3), ("pruned", 3)]
 
 

@@ -54,7 +54,9 @@ def earlier(warehouse: Warehouse) -> Warehouse:
             database.execute(f"create table dwh.{mart}__partitions as from versions")
         database.execute("drop table versions")
         for dimension in DIMENSIONS:
-            database.execute(f"create or replace table dwh.{dimension}__days as select '' as file_name_date, '' as written_at")
+            database.execute(
+                f"create or replace table dwh.{dimension}__days as select '' as file_name_date, '' as written_at"
+            )
     for file in warehouse.data_dir.glob("*.parquet/*/data.parquet"):
         pq.write_table(pq.ParquetFile(file).read().replace_schema_metadata(None), file)
     return warehouse
@@ -103,7 +105,9 @@ def test_what_a_killed_run_had_left_is_finished(earlier: Warehouse, ago: int, un
         earlier.add_file(f"{day}T12:00:00", streams(99, 12))
     elif unfinished == "removed":
         first.unlink()
-        change(earlier, f"update stg.raw_files set log_import_date = null, nb_rows = 0, is_pruned = false where {is_first}")
+        change(
+            earlier, f"update stg.raw_files set log_import_date = null, nb_rows = 0, is_pruned = false where {is_first}"
+        )
     else:
         table = pq.ParquetFile(first).read()
         pq.write_table(table.slice(0, 6), first)

@@ -152,7 +152,7 @@ def dbt_run(warehouse: Warehouse, scenario: Scenario) -> tuple[object, ...]:
 
 
 def plan(warehouse: Warehouse, **more: object) -> Plan:
-    # The first thing that a run asks the database is whether the ledger is there.
+    # The first thing that a run asks the database is whether its state is there.
     return Plan((str(warehouse.data_dir),), "raw_files", **more)  # type: ignore[arg-type]
 
 

@@ -2,7 +2,7 @@
   Materialization `dimension`: one Parquet file of all keys that any day has named, with the latest name of each and when
   it was first and last seen; merged day by day, so that its cost is that of the days that changed and of writing the file.
 
-  The model reads another one, a `partitioned_parquet` by `file_name_date` with one row per day and key, through
+  The model reads another one, a `partitioned` one by `file_name_date` with one row per day and key, through
   `days_to_merge(ref(...))`, and says what all days together say of a key. Of both, these columns have a meaning here:
   `first_seen_at`, `last_seen_at` and `named_at` (when its name was last said; null if never), which lie on the row's day.
 

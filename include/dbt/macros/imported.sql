@@ -39,7 +39,7 @@ select
   {{ var('keep_days') | int }} as keep_days,
   {{ var('max_rows_per_run') | int }} as max_rows,
   {{ future_begins() }} as future_begins,
-  {{ quote_literal(local_md5(rule_of(model) ~ why_rejected() ~ as_id('game_id'))) }} as rule;
+  {{ quote_literal(staging_rule()) }} as rule;
 create or replace temp table stg_streams__data_sets (name varchar, folder varchar, rule varchar);
 {% for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'partitioned'
   and node.config.get('stored_as') != 'table' -%}

@@ -87,19 +87,21 @@
 {% endmacro %}
 
 
+{# The files of loaded days that were imported; by another staging rule, they are about to be imported again. #}
 {% macro wanted_files() %}
 select
   file_name as partition_value,
   file_version as inputs
 from {{ source('state', 'raw_files') }}
 inner join {{ source('state', 'raw_days') }} using (file_name_date)
-where state = 'loaded' and imported_at is not null
+where state = 'loaded' and imported_at is not null and rule = {{ quote_literal(staging_rule()) }}
 order by all
 {% endmacro %}
 
 
 {# The days that are loaded, of which int_streams holds all files as they are, and no other. #}
 {% macro wanted_days() %}
+{%- if not execute -%} {{ return('select null as partition_value') }} {%- endif %}
 select
   cast(file_name_date as varchar) as partition_value,
   any_value(days.inputs) as inputs
@@ -142,7 +144,14 @@ order by all
 {% endmacro %}
 
 
+{# Whether a model is one of those that this invocation runs. #}
+{% macro has_run(name) %}
+  {{ return(execute and node_of(name).unique_id in selected_resources) }}
+{% endmacro %}
+
+
 {% macro relation_of(name) %}
+  {%- if not execute -%} {{ return(api.Relation.create(identifier=name)) }} {%- endif -%}
   {%- set node = node_of(name) -%}
   {{ return(api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias)) }}
 {% endmacro %}
@@ -196,7 +205,12 @@ order by all
 {%- if is_table %}
 select partition_value
 from {{ versions_of(relation) }}
-where partition_value not in (select partition_value from ({{ wanted_files() }}))
+where partition_value not in (
+  select file_name
+  from {{ source('state', 'raw_files') }}
+  inner join {{ source('state', 'raw_days') }} using (file_name_date)
+  where state = 'loaded' and imported_at is not null
+)
 {%- else %}
 select cast(file_name_date as varchar)
 from {{ source('state', 'raw_days') }}

@@ -20,6 +20,12 @@
 {% endmacro %}
 
 
+{# The rule of `stg_streams`, a Python model, which calls no macro but by way of DuckDB. #}
+{% macro staging_rule() %}
+  {{ return(local_md5(rule_of(node_of('stg_streams')) ~ why_rejected() ~ as_id('game_id'))) }}
+{% endmacro %}
+
+
 {% macro models_above(node, found) %}
   {%- for id in node.depends_on.nodes if id.startswith('model.') and id not in found -%}
     {%- do found.append(id) -%}

@@ -32,4 +32,4 @@ left join found using (file_name)
 where
     coalesce(found.nb_rows, 0) <> expected.nb_rows
     -- if the model has just run; else another run may be between two models
-    {{ 'or expected.nb_rows is null' if execute and node_of('int_streams').unique_id in selected_resources }}
+{{ 'or expected.nb_rows is null' if has_run('int_streams') }}

@@ -3,13 +3,11 @@
 #}
 {%- set facts = ref('fact_streams') %}
 {%- set settled = settled_days('fact_streams') %}
-{#- Else another run may be between two models. #}
-{%- set facts_ran = node_of('fact_streams').unique_id in selected_resources if execute %}
 with
 
 days as (
     select partition_value
-    from ({{ wanted_days() if execute }})
+    from ({{ wanted_days() }})
     where {{ on_days_of_this_run('cast(partition_value as date)') }}
 ),
 
@@ -19,7 +17,7 @@ expected as (
         sum(made.nb_rows) as nb_observations,
         count(*) filter (where made.nb_rows > 0) as nb_files
     from {{ unlisted_source('state', 'raw_files') }} as files
-    inner join {{ versions_of(relation_of('int_streams')) if execute }} as made on files.file_name = made.partition_value
+    inner join {{ versions_of(relation_of('int_streams')) }} as made on files.file_name = made.partition_value
     where files.error is null and files.file_name_date {{ is_one_of(settled) }} and {{ recent_partitions(facts) }}
     group by files.file_name_date
 ),
@@ -56,11 +54,12 @@ left join seen using (file_name_date)
 where
     coalesce(counted.nb_observations, 0) <> coalesce(expected.nb_observations, 0)
     or coalesce(seen.nb_files, 0) <> expected.nb_files
-{% if facts_ran %}
-union all
-select
-    partition_value,
-    'the day was not written' as problem
-from days
-where cast(partition_value as date) not {{ is_one_of(settled) }}
+{# Else another run may be between two models. -#}
+{% if has_run('fact_streams') %}
+    union all
+    select
+        partition_value,
+        'the day was not written' as problem
+    from days
+    where cast(partition_value as date) not {{ is_one_of(settled) }}
 {% endif %}

@@ -15,15 +15,15 @@ last_import as (
 
 missing as (
     select
-        committed.file_name,
+        there.file_name,
         'never listed' as problem
-    from {{ unlisted_source('raw', 'committed_files') }} as committed
+    from {{ unlisted_source('raw', 'committed_files') }} as there
     cross join last_import
-    anti join {{ unlisted_source('state', 'raw_files') }} as files on committed.file_name = files.file_name
+    anti join {{ unlisted_source('state', 'raw_files') }} as files on there.file_name = files.file_name
     where
-        greatest(changed_at(committed.path), changed_at(committed.marker)) < last_import.began_at
+        greatest(changed_at(there.path), changed_at(there.marker)) < last_import.began_at
         {% if run_var('tested_hours') != 'all' %}
-            and {{ on_days_of_this_run('cast(committed.file_name_datetime as date)') }}
+            and {{ on_days_of_this_run('cast(there.file_name_datetime as date)') }}
         {% endif %}
 ),
 

@@ -12,17 +12,17 @@
     (ref('agg_user_viewership'), ref('agg_user_viewership'), 'user_id', ref('dim_users'), 'user_id'),
     (ref('agg_game_viewership'), ref('agg_game_viewership'), 'game_key', ref('dim_games'), 'game_key'),
 ] -%}
-{{ 'union all' if not loop.first }}
-select
-    cast(file_name_date as varchar) as file_name_date,
-    '{{ mart.identifier }}: {{ dimension_key }} ' || {{ key }} || ' is not in {{ dimension.identifier }}' as problem
-from {{ mart }}
-where
-    {{ in_step(mart, [mart, below], dimension) }}
-    and {{ key }} not in (select {{ dimension_key }} from {{ dimension }})
+    {{ 'union all' if not loop.first }}
+    select
+        cast(file_name_date as varchar) as file_name_date,
+        '{{ mart.identifier }}: {{ dimension_key }} ' || {{ key }} || ' is not in {{ dimension.identifier }}' as problem
+    from {{ mart }}
+    where
+        {{ in_step(mart, [mart, below], dimension) }}
+        and {{ key }} not in (select {{ dimension_key }} from {{ dimension }})
 {% endfor %}
 {# Of those that have just run; for the others, another run may be between two models. -#}
-{% for mart in marts if execute and node_of(mart.identifier).unique_id in selected_resources -%}
+{% for mart in marts if has_run(mart.identifier) -%}
 union all
 select
     partition_value,

@@ -21,16 +21,17 @@ channels as (
 -- Of the few that change their name, the last one counts. A tie, such as two streams of a channel, has one winner.
 names as (
     select
-        streams.file_name_date,
-        streams.user_id,
-        max((streams.user_name, streams.user_login)) as name
-    from {{ ref('int_streams') }} as streams
+        seen.file_name_date,
+        seen.user_id,
+        max((seen.user_name, seen.user_login)) as both_names
+    from {{ ref('int_streams') }} as seen
     inner join channels
-        on streams.file_name_date = channels.file_name_date
-        and streams.user_id = channels.user_id
-        and streams.file_name_datetime = channels.named_at
-    where {{ in_partition('streams.file_name_date') }} and streams.user_name <> ''
-    group by streams.file_name_date, streams.user_id
+        on
+            seen.file_name_date = channels.file_name_date
+            and seen.user_id = channels.user_id
+            and seen.file_name_datetime = channels.named_at
+    where {{ in_partition('seen.file_name_date') }} and seen.user_name <> ''
+    group by seen.file_name_date, seen.user_id
 )
 
 select
@@ -39,8 +40,8 @@ select
     user_id,
 
     -- names
-    struct_extract(name, 2) as user_login,
-    struct_extract(name, 1) as user_name,
+    struct_extract(both_names, 2) as user_login,
+    struct_extract(both_names, 1) as user_name,
 
     -- measures
     nb_observations,

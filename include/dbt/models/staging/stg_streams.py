@@ -68,9 +68,10 @@ def import_file(session, name, path, taken_at, imported_at):
     if missing := sorted(REQUIRED - names):
         raise Rejected(f"no column {', '.join(missing)}")
     expressions = values(columns)
+    selected = ", ".join(f"{value} as {column}" for column, value in expressions.items())
     session.execute(
-        f"insert into stg.stg_streams by name select {', '.join(f'{value} as {name}' for name, value in expressions.items())}, "
-        f"$name as file_name, $taken_at as file_name_datetime, $imported_at as log_import_date from {PARQUET}",
+        f"insert into stg.stg_streams by name select {selected}, $name as file_name, "
+        f"$taken_at as file_name_datetime, $imported_at as log_import_date from {PARQUET}",
         {"path": path, "name": name, "taken_at": taken_at, "imported_at": imported_at},
     )
     rejected = "why_rejected(id, user_id, viewer_count)"
@@ -97,7 +98,7 @@ def import_file(session, name, path, taken_at, imported_at):
 
 
 def warn_of_lost_values(session, name, path, columns, expressions):
-    """Names optional columns with values that their type cannot hold; a file of ours has the types, and no such column."""
+    """Names optional columns with values that their type cannot hold; a file of ours has those types."""
     found = {name.lower(): type_ for name, type_ in columns.items()}
     plain = {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "BIGINT", "INTEGER", "BOOLEAN", "VARCHAR"}
     optional = [
