@@ -24,6 +24,10 @@ PATIENCE = timedelta(days=4)
 
 STATE_OF_DAY = "(select state from stg.raw_days as days where days.file_name_date = raw_files.file_name_date)"
 
+# What DuckDB raises, or says, where no file is to blame.
+NOT_THE_FILES = (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException)
+DISK_IS_FULL = ("No space left on device", "max_temp_directory_size")
+
 # (session, name, path, time of the snapshot, time of the import) -> counts, by column of stg.raw_files
 ImportFile = Callable[[Any, str, str, datetime, datetime], dict[str, Any]]
 
@@ -69,6 +73,7 @@ class WorkingSet:
         self.keep_days, self.max_rows, self.future_begins = limits
         data_sets = self.query("select folder, name, rule from stg_streams__data_sets")
         self.data_sets = {Path(folder): (name, rule) for folder, name, rule in data_sets}
+        self.dimensions = self.query("select name, days_table, rule from stg_streams__dimensions")
 
     def update(self) -> None:
         """All steps."""
@@ -124,12 +129,18 @@ class WorkingSet:
                 "anti join stg.raw_files using (file_name)",
             ),
             (
-                # Not a file that the facts of a pruned day count: the day is not made again without it.
+                # Not a file that the facts may count: it leaves them with a reload of its window only.
                 "delete from stg.raw_files where imported_at is null "
                 "and file_name not in (select file_name from committed) "
-                f"and (nb_rows is null or {STATE_OF_DAY} is distinct from 'pruned')",
+                f"and (nb_rows is null or {STATE_OF_DAY} is null)",
             ),
         )
+        # A file that was to be read again has gone: its day is not made without it.
+        for (day,) in self.query(
+            "select distinct file_name_date from stg.raw_files where imported_at is null and nb_rows is not null "
+            f"and file_name not in (select file_name from committed) and {STATE_OF_DAY} = 'loaded'"
+        ):
+            self.take_out(day)
 
     # What is read again.
 
@@ -143,8 +154,8 @@ class WorkingSet:
             for name, type_ in self.columns.items()
         )
         others = self.query(
-            "select 1 from stg.raw_files inner join stg.raw_days using (file_name_date) "
-            "where state = 'loaded' and imported_at is not null and rule is distinct from ? limit 1",
+            f"select 1 from stg.raw_files where {STATE_OF_DAY} is distinct from 'pruned' "
+            "and imported_at is not null and rule is distinct from ? limit 1",
             self.rule,
         )
         if not self.is_full_refresh and not others:
@@ -165,7 +176,7 @@ class WorkingSet:
                 [day for day, _ in incomplete],
             ),
             # Also of a day that is loaded for the first time: its rows have gone with the table.
-            (f"update stg.raw_files set imported_at = null where coalesce({STATE_OF_DAY}, 'loaded') = 'loaded'",),
+            (f"update stg.raw_files set imported_at = null where {STATE_OF_DAY} is distinct from 'pruned'",),
         )
 
     def has_zstd(self) -> bool:
@@ -224,7 +235,7 @@ class WorkingSet:
             )
 
     def empty_days(self) -> list[date]:
-        """Days without raw files all of whose known files, or whose midnight, lie in the window."""
+        """Days without raw files that lie in the window with all of their known files, or as a whole."""
         known = self.query(
             "select file_name_date from stg.raw_files "
             "where file_name_date not in (select file_name_date from committed) "
@@ -235,7 +246,7 @@ class WorkingSet:
         others = self.query("select file_name_date from committed union select file_name_date from stg.raw_files")
         found = {day for folder in self.data_sets for day in partition_files(folder)} - {day for (day,) in others}
         in_window = self.query(
-            "select day from (select unnest(?::date[]) as day) where day >= ? and day < ?",
+            "select day from (select unnest(?::date[]) as day) where day >= ? and day + 1 <= ?",
             list(found),
             self.start,
             self.end,
@@ -265,6 +276,12 @@ class WorkingSet:
             waiting = [
                 name for folder, (name, rule) in self.data_sets.items() if self.version(folder, day) != (inputs, rule)
             ]
+            waiting += [
+                name
+                for name, table, rule in self.dimensions
+                if (f"{inputs} {rule}",)
+                not in self.query(f"select version from {table} where file_name_date = ?", str(day))
+            ]
             # Nor while a reload is in the middle of it.
             if waiting and (inputs is None or imported_at > self.began_at - PATIENCE):
                 continue
@@ -273,17 +290,30 @@ class WorkingSet:
                     f"{day} leaves the working set although {', '.join(waiting)} was not made from it: mend the model, "
                     f"and then make reload START={day} END={day}"
                 )
-            self.in_transaction(
-                ("delete from stg.stg_streams where cast(file_name_datetime as date) = ?", day),
-                ("update stg.raw_days set state = 'pruned' where file_name_date = ?", day),
-            )
+            self.take_out(day)
+
+    def take_out(self, day: date) -> None:
+        """Takes the rows of a day out of the working set; its facts stay as they are."""
+        self.in_transaction(
+            ("delete from stg.stg_streams where cast(file_name_datetime as date) = ?", day),
+            ("update stg.raw_days set state = 'pruned' where file_name_date = ?", day),
+        )
 
     def version(self, folder: Path, day: date) -> tuple[str | None, str | None] | None:
         """(inputs, rule) of a partition by its footer; None if there is none that can be read."""
         file = folder / f"{COLUMN}={day}" / FILE
         if not is_whole(file):
             return None
-        found = dict(self.query("select decode(key), decode(value) from parquet_kv_metadata(?)", str(file)))
+        try:
+            found = dict(
+                self.query(
+                    "select decode(key), decode(value) from parquet_kv_metadata(?) "
+                    "where key in ('inputs'::blob, 'rule'::blob)",
+                    str(file),
+                )
+            )
+        except duckdb.Error:
+            return None
         return found.get("inputs"), found.get("rule")
 
     # What is loaded.
@@ -291,7 +321,8 @@ class WorkingSet:
     def choose(self) -> list[date]:
         """The days to load, newest first: in a reload those of its window, else as many as a run may load."""
         waiting = self.query(
-            "select file_name_date, list(path) filter (where imported_at is null), coalesce(sum(nb_rows), 0) "
+            "select file_name_date, list(path) filter (where imported_at is null and error is null), "
+            f"coalesce(sum(nb_rows) filter (where {STATE_OF_DAY} = 'pruned' and error is null), 0) "
             "from stg.raw_files inner join committed using (file_name, file_name_date) "
             "group by all having count(*) > count(imported_at) "
             # all files are there, and the run was killed before it said so
@@ -302,11 +333,18 @@ class WorkingSet:
             first, last = self.start.date(), (self.end - timedelta(microseconds=1)).date()
             return [day for day, *_ in waiting if first <= day <= last]
         chosen: list[date] = []
-        nb_rows = 0
+        # Of days that cannot leave yet.
+        [(nb_rows,)] = self.query(
+            "select coalesce(sum(nb_rows), 0)::bigint from stg.raw_files "
+            "inner join stg.raw_days using (file_name_date) where state = 'loaded' and file_name_date < (select max(file_name_date) from stg.raw_files) - ?::integer",
+            self.keep_days,
+        )
         for day, paths, nb_known in waiting:
-            nb_rows += sum(map(self.nb_rows, paths or [])) + nb_known
-            if chosen and nb_rows > self.max_rows:
+            # Quarantined files cost nothing, and are tried again.
+            cost = sum(map(self.nb_rows, paths or [])) + (nb_known if paths else 0)
+            if chosen and cost and nb_rows + cost > self.max_rows:
                 break
+            nb_rows += cost
             chosen.append(day)
         if later := [day for day, *_ in waiting[len(chosen) :]]:
             self.logger.warning(
@@ -413,6 +451,8 @@ class WorkingSet:
             self.session.execute("rollback")
             if out_of_reach := quoted_in(str(error)):
                 raise RuntimeError(out_of_reach) from None
+            if isinstance(error, NOT_THE_FILES) or any(words in str(error) for words in DISK_IS_FULL):
+                raise
             return file, f"{str(error).splitlines()[0]}; to be rid of it, move {file.path} away"
         return None
 

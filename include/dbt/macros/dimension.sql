@@ -181,8 +181,9 @@ where
 {% endmacro %}
 
 
-{% macro merged_days() %}
-  {{ return(this.incorporate(path={'identifier': this.identifier ~ '__days'}, type='table')) }}
+{% macro merged_days(dimension=none) %}
+  {%- set relation = dimension or this -%}
+  {{ return(relation.incorporate(path={'identifier': relation.identifier ~ '__days'}, type='table')) }}
 {% endmacro %}
 
 
@@ -198,7 +199,7 @@ where
 {% macro in_step(relation, data_sets, dimension) %}
   {%- set others = [] -%}
   {%- if execute and flags.WHICH in ('build', 'test') -%}
-    {%- set merged = dimension.incorporate(path={'identifier': dimension.identifier ~ '__days'}, type='table') -%}
+    {%- set merged = merged_days(dimension) -%}
     {%- set versions = {} -%}
     {%- for row in run_query("select file_name_date, version from " ~ merged).rows -%} {%- do versions.update({row[0]: row[1]}) -%} {%- endfor -%}
     {%- set recorded = recorded_versions(data_sets[-1], false) -%}

@@ -2,8 +2,8 @@
   Materialization `imported`, of `stg_streams`: a Python model that changes its table itself, in steps that are each a transaction
   of their own. dbt would hand its rows over to be written in one.
 
-  The model gets what the run is about in two temporary tables: stg_streams__run, of one row, and stg_streams__data_sets, the
-  data sets that are made from it, with the rule of each.
+  The model gets what the run is about in temporary tables: stg_streams__run, of one row; stg_streams__data_sets, the data
+  sets that are made from it, with the rule of each; and stg_streams__dimensions, with the rule of the data set below each.
 #}
 {% materialization imported, adapter='duckdb', supported_languages=['python'] %}
   {%- set table = this.incorporate(type='table') -%}
@@ -41,6 +41,16 @@ select
   {{ future_begins() }} as future_begins,
   {{ quote_literal(staging_rule()) }} as rule;
 create or replace temp table stg_streams__data_sets (name varchar, folder varchar, rule varchar);
+create or replace temp table stg_streams__dimensions (name varchar, days_table varchar, rule varchar);
+{% for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'dimension' -%}
+{%- set days = merged_days(relation_of(node.name)) %}
+create table if not exists {{ days }} (file_name_date varchar, version varchar, rule varchar);
+insert into stg_streams__dimensions values (
+  {{ quote_literal(node.alias) }},
+  {{ quote_literal(days) }},
+  {{ quote_literal(rule_of(node_of(node.refs[0].name))) }}
+);
+{% endfor -%}
 {% for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'partitioned'
   and node.config.get('stored_as') != 'table' -%}
 insert into stg_streams__data_sets values (

@@ -157,10 +157,10 @@ order by all
 {% endmacro %}
 
 
-{# The models by day that `node` reads. #}
+{# The models by day that `node` reads, be it by way of a view. #}
 {% macro marts_below(node) %}
   {%- set found = [] -%}
-  {%- for id in node.depends_on.nodes if id.startswith('model.') and graph.nodes[id].config.partition_by == 'file_name_date' -%}
+  {%- for id in models_above(node, []) if graph.nodes[id].config.partition_by == 'file_name_date' -%}
     {%- do found.append(graph.nodes[id]) -%}
   {%- endfor -%}
   {{ return(found) }}

@@ -13,8 +13,8 @@
       {%- do texts.append(context[macro].macro.macro_sql) -%}
     {%- endfor -%}
   {%- endfor -%}
-  {%- for name in modules.re.findall("var\\('(\\w+)'", texts | join) | unique | sort -%}
-    {%- do texts.append(name ~ '=' ~ var(name)) -%}
+  {%- for name in modules.re.findall("\\bvar\\(\\s*['\"](\\w+)", texts | join) | unique | sort -%}
+    {%- do texts.append(name ~ '=' ~ var(name, none)) -%}
   {%- endfor -%}
   {{ return(local_md5(texts | join('\n'))) }}
 {% endmacro %}

@@ -12,7 +12,7 @@
 {%- elif not relation_exists(source('state', 'raw_days')) -%}
   {%- do take_over_ledger() -%}
 {%- endif -%}
-{{ state_tables() }}
+begin; {{ state_tables() }}; commit
 {% endmacro %}
 
 
@@ -82,14 +82,20 @@ having bool_and(imported_at is not null or nb_rows is null) and count(imported_a
 {% macro take_over_ledger() %}
   {%- set versions = [] -%}
   {%- set others = ['stg.model_starts', 'stg.stg_streams', 'int.int_streams'] -%}
-  {%- for schema, name in run_query(
-    "select table_schema, table_name from information_schema.tables where table_type = 'BASE TABLE' "
-    ~ "and (table_name like '%\\_\\_partitions' escape '\\' or table_name like '%\\_\\_days' escape '\\')").rows -%}
-    {%- do others.append(schema ~ '.' ~ adapter.quote(name)) -%}
-    {%- do versions.append("select partition_value, version from " ~ others[-1]) if name.endswith('__partitions') -%}
+  {%- set views = [] -%}
+  {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.schema == 'dwh' -%}
+    {%- set relation = relation_of(node.name) -%}
+    {%- for table in [versions_of(relation), merged_days(relation)] if relation_exists(table) -%}
+      {%- do others.append(table) -%}
+    {%- endfor -%}
+    {%- do versions.append("select partition_value, version from " ~ versions_of(relation)) if relation_exists(versions_of(relation)) -%}
+    {%- set there = load_relation(relation) -%}
+    {%- do views.append(relation) if there and there.is_view -%}
   {%- endfor -%}
   {%- set statements -%}
 begin;
+-- which the last of those versions added
+alter table stg.raw_files add column if not exists snapshot_seconds double;
 create or replace temp table ledger as select * from stg.raw_files;
 create or replace temp table unfinished_days as
 with versions as (
@@ -141,8 +147,8 @@ having count(log_import_date) > 0 or bool_and(error is null);
 {% for table in others -%}
 drop table if exists {{ table }};
 {% endfor -%}
-{% for node in graph.nodes.values() if node.config.materialized == 'partitioned' and node.config.get('stored_as') != 'table' -%}
-drop view if exists {{ relation_of(node.name) }};
+{% for view in views -%}
+drop view {{ view }};
 {% endfor -%}
 commit
   {%- endset -%}
