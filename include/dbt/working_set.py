@@ -336,7 +336,8 @@ class WorkingSet:
         # Of days that cannot leave yet.
         [(nb_rows,)] = self.query(
             "select coalesce(sum(nb_rows), 0)::bigint from stg.raw_files "
-            "inner join stg.raw_days using (file_name_date) where state = 'loaded' and file_name_date < (select max(file_name_date) from stg.raw_files) - ?::integer",
+            "inner join stg.raw_days using (file_name_date) where state = 'loaded' "
+            "and file_name_date < (select max(file_name_date) from stg.raw_files) - ?::integer",
             self.keep_days,
         )
         for day, paths, nb_known in waiting:
