@@ -11,8 +11,9 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,12 +177,26 @@ class Stack:
             time.sleep(1)
 
     def stop(self, name: str) -> float:
-        """What `docker compose stop` does: SIGTERM, and the grace period; returns the seconds it took."""
+        """What `docker compose stop` does: SIGTERM, and after the grace period SIGKILL to all that is left.
+
+        Returns the seconds it took. A warning says what had to be killed.
+        """
         grace = float(self.services[name].get("stop_grace_period", "10s").removesuffix("s"))
         began = time.monotonic()
         process = self.processes.pop(name)
         process.terminate()
-        process.wait(grace)
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            titles = []
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    titles.append(" ".join(child.cmdline()))
+                    child.kill()
+            process.kill()
+            process.wait()
+            left = "\n".join([f"{name} did not end in {grace:g} s; these were killed:", *titles])
+            warnings.warn(f"{left}\n{self.output(name)[-3000:]}", stacklevel=2)
         return time.monotonic() - began
 
     def stop_all(self) -> None:
