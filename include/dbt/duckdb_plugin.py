@@ -63,9 +63,9 @@ class Plugin(BasePlugin):
             (is_whole_file, 1, "BOOLEAN"),
             (partition_days, 1, "VARCHAR[]"),
             (partition_paths, 1, "VARCHAR[]"),
-            (real_path, 1, "VARCHAR"),
             (remove_folder, 1, "VARCHAR"),
             (remove_partition, 1, "VARCHAR"),
+            (remove_single_file, 1, "VARCHAR"),
             (replace_file, 2, "VARCHAR"),
             (replace_partition, 2, "VARCHAR"),
             (strangers, 1, "VARCHAR[]"),
@@ -135,6 +135,14 @@ def remove_partition(partition: str) -> str:
         folder.rmdir()
         sync(folder.parent)
     return partition
+
+
+def remove_single_file(data_set: str) -> str:
+    """Removes what stands in the place of the folder `data_set`: versions before had one file there; returns it."""
+    if Path(data_set).is_file():
+        Path(data_set).unlink()
+        sync(Path(data_set).parent)
+    return data_set
 
 
 def partition_days(data_set: str) -> list[str]:

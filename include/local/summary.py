@@ -61,7 +61,7 @@ def summary(data_dir: Path, raw_url: str | None = None) -> str:
         "newest": str(newest),
         "facts": facts,
         "hours": [str(file) for file in partition_files(data_dir / "agg_platform_hourly.parquet").values()],
-        "games": f"{data_dir}/dim_games.parquet",
+        "games": [str(file) for file in partition_files(data_dir / "dim_games.parquet").values()],
     }
     with duckdb.connect() as database:
 

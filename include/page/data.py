@@ -69,7 +69,7 @@ class Data:
         def newest() -> Listing:
             files = self.reader.files(hourly)
             # The newest day may hold only snapshots dated in the future.
-            past = [file for file in files if file.day and file.day <= latest.date()]
+            past = [file for file in files if file.day <= latest.date()]
             return {hourly: list(dict.fromkeys([*past[-2:], *files[-1:]]))}
 
         snapshots = self.reader.read(newest, lambda tables: as_columns(tables, LAST_SNAPSHOT, {"latest": latest}))
@@ -131,7 +131,7 @@ class Data:
     def _days(self) -> list[date]:
         """The days with data, oldest first; those that lie ahead only where there are no others."""
         marts = ("agg_platform_hourly", "agg_game_viewership")
-        days = sorted({file.day for name in marts for file in self.reader.files(name) if file.day})
+        days = sorted({file.day for name in marts for file in self.reader.files(name)})
         latest = (self.now() + AHEAD_AFTER).date()
         return [day for day in days if day <= latest] or days
 

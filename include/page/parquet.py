@@ -45,9 +45,9 @@ class PageError(Exception):
 
 
 class File(NamedTuple):
-    """A Parquet file as it was when it was listed; `day` is None for a data set of one file."""
+    """A partition's file as it was when it was listed."""
 
-    day: date | None
+    day: date
     path: str
     inode: int
     changed: int
@@ -135,8 +135,6 @@ class Reader:
             PageError: it cannot be listed (500).
         """
         path = self.data_dir / f"{name}.parquet"
-        if path.is_file():
-            return list(_files({None: path}))
         try:
             return list(_files({day: file for day, file in partition_files(path).items() if start <= day <= end}))
         except OSError as error:
@@ -184,7 +182,7 @@ def _database() -> duckdb.DuckDBPyConnection:
     )
 
 
-def _files(paths: Mapping[date, Path] | Mapping[None, Path]) -> Iterator[File]:
+def _files(paths: Mapping[date, Path]) -> Iterator[File]:
     for day, path in paths.items():
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()

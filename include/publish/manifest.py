@@ -23,7 +23,7 @@ class Entry:
     Attributes:
         path: below the prefix, with slashes: `fact_streams.parquet/file_name_date=2025-08-01/data.parquet`.
         data_set: `fact_streams`.
-        file_name_date: the partition's day, ISO; None for a data set of one file.
+        file_name_date: the partition's day, ISO; None for a data set that was one file, in an earlier version.
         bytes: its size.
         sha256: of its content, hexadecimal.
         modified_at: when the file was written here, ISO, UTC, to the microsecond.

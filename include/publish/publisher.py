@@ -44,7 +44,7 @@ class Local:
     file: Path
     path: str
     data_set: str
-    file_name_date: str | None
+    file_name_date: str
     bytes: int
     modified_at: str
 
@@ -108,6 +108,8 @@ class Publisher:
         """Uploads, says so, removes."""
         self.check_loss(wanted)
         self.target.clean(self.data_sets)
+        # A data set that was one file is a folder now, which cannot be where a file is.
+        self.remove([path for path in self.there if any(file.startswith(f"{path}/") for file in wanted)])
         changed = [local for local in wanted.values() if not self.is_published(local)]
         uploaded = self.upload_all(changed)
         gone = sorted((self.files.keys() | self.there.keys()) - wanted.keys())
@@ -321,16 +323,16 @@ def kept_name(path: Path, file: BinaryIO) -> str:
 
 
 def local_files(data_dir: Path, data_sets: Iterable[str]) -> dict[str, Local]:
-    """The files of the data sets by path: dimensions first, so that facts find their names; then day by day.
+    """The files of the data sets by path, day by day, those of a day in the order of the data sets.
 
     Raises:
         FinalPublishError: a data set cannot be listed.
     """
-    found = []
+    found: list[Local] = []
     for name in data_sets:
         place = data_dir / f"{name}.parquet"
         try:
-            files = {"": place} if place.is_file() else {str(day): file for day, file in partition_files(place).items()}
+            files = partition_files(place)
         except OSError as error:
             raise FinalPublishError(f"{place} is no data set that can be read: {error.strerror}.") from None
         for day, file in files.items():
@@ -339,8 +341,8 @@ def local_files(data_dir: Path, data_sets: Iterable[str]) -> dict[str, Local]:
             except FileNotFoundError:
                 continue  # removed a moment ago
             path = file.relative_to(data_dir).as_posix()
-            found.append(Local(file, path, name, day or None, status.st_size, time_of(status)))
-    return {local.path: local for local in sorted(found, key=lambda local: (local.file_name_date or "", local.path))}
+            found.append(Local(file, path, name, str(day), status.st_size, time_of(status)))
+    return {local.path: local for local in sorted(found, key=lambda local: local.file_name_date)}
 
 
 def time_of(status: os.stat_result) -> str:
@@ -350,7 +352,7 @@ def time_of(status: os.stat_result) -> str:
 
 
 def reporting_data_sets() -> list[str]:
-    """The models that are Parquet for readers, as dbt's manifest knows them.
+    """The models that are Parquet for readers, by dbt's manifest: dimensions first, so that facts find names.
 
     Raises:
         FinalPublishError: it has not been made.
@@ -360,9 +362,10 @@ def reporting_data_sets() -> list[str]:
     nodes = json.loads(DBT_MANIFEST.read_bytes())["nodes"].values()
     return [
         node["alias"]
+        for materialized in ("dimension", "partitioned")
         for node in nodes
         if node["resource_type"] == "model"
-        and node["config"]["materialized"] in {"partitioned", "dimension"}
+        and node["config"]["materialized"] == materialized
         and node["config"].get("stored_as") != "table"
     ]
 

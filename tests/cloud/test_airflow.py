@@ -48,9 +48,7 @@ def connect(machine: Machine, **connections: dict[str, object]) -> None:
 
 def here(machine: Machine) -> dict[str, bytes]:
     """The reporting files by path."""
-    files = [file for name in BY_DAY + DIMENSIONS for file in machine.data_dir.glob(f"{name}.parquet/*/*.parquet")] + [
-        machine.data_dir / f"{name}.parquet" for name in DIMENSIONS
-    ]
+    files = [file for name in BY_DAY + DIMENSIONS for file in machine.data_dir.glob(f"{name}.parquet/*/*.parquet")]
     return {str(file.relative_to(machine.data_dir)): file.read_bytes() for file in files}
 
 

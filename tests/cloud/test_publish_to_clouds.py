@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from fsspec import AbstractFileSystem
-from reporting import BY_DAY, DATA_SETS, Reporting, three_days
+from reporting import BY_DAY, DATA_SETS, DIMENSION_FILE, Reporting, three_days
 from servers.cloud import Cloud
 
 from include.publish.errors import FinalPublishError, PublishError
@@ -303,7 +303,7 @@ def test_parts_that_a_killed_upload_left_at_s3_are_removed(s3: Cloud, here: Repo
 
 def test_a_file_that_is_uploaded_in_parts_arrives_whole(cloud: Cloud, here: Reporting) -> None:
     here.write_dimension(seed=1, rows=900_000)
-    assert (here.data_dir / "dim_games.parquet").stat().st_size > 110 * 10**6
+    assert (here.data_dir / DIMENSION_FILE).stat().st_size > 110 * 10**6
     publish(here.data_dir, target_of(cloud), DATA_SETS)
     assert published(cloud) == here.contents()
     assert publish(here.data_dir, target_of(cloud), DATA_SETS).uploaded == 0

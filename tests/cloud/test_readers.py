@@ -188,8 +188,6 @@ def read_back(name: str, here: Change, month: Warehouse, folder: Path) -> None:
     scripts = []
     for data_set in BY_DAY + DIMENSIONS:
         script = here(code).replace("fact_streams", data_set)
-        if data_set in DIMENSIONS:
-            script = script.replace(f"{data_set}.parquet/*/*.parquet", f"{data_set}.parquet")
         if language == "sql":
             script = RUN_SQL.format(sql=with_extensions(script))
         script += WRITE.get(name, WRITE[tool]).format(name=data_set, out=written / f"{data_set}.parquet")
@@ -216,7 +214,7 @@ def with_extensions(sql: str) -> str:
 
 def compare(data_set: str, data_dir: Path, written: Path) -> None:
     """Every row, as often as it is there, and the sum of every number."""
-    files = f"{data_dir}/{data_set}.parquet" + ("/*/*.parquet" if data_set in BY_DAY else "")
+    files = f"{data_dir}/{data_set}.parquet/*/*.parquet"
     with duckdb.connect() as database:
         database.execute("set TimeZone = 'UTC'")
         database.execute(f"create view here as from read_parquet('{files}', hive_partitioning = true)")

@@ -137,12 +137,10 @@ def test_every_file_has_the_same_schema_for_every_reader(warehouse: Warehouse) -
     named = [{**row, "game_id": "5", "game_name": "Chess", "user_name": "One"} for row in streams(1)]
     warehouse.add_file("2025-01-01T10:00:00", named)
     warehouse.build()
-    dimensions = {name: schema(warehouse.data_dir / f"{name}.parquet") for name in DIMENSIONS}
     warehouse.add_file("2025-01-02T10:00:00", [{**row, "game_id": "", "user_name": ""} for row in streams(2)])
     warehouse.add_file("2025-01-03T10:00:00", [])
     warehouse.build()
-    assert {name: schema(warehouse.data_dir / f"{name}.parquet") for name in DIMENSIONS} == dimensions
-    for name in BY_DAY:
+    for name in BY_DAY + DIMENSIONS:
         files = sorted((warehouse.data_dir / f"{name}.parquet").glob("*/*.parquet"))
         assert len(files) >= 2
         first = schema(files[0])

@@ -112,10 +112,11 @@ def test_a_database_that_is_a_link_leaves_the_data_where_it_is(warehouse: Wareho
 @pytest.mark.promise("`prod.duckdb` or a data set is a link to another disk, or a mount")
 def test_data_sets_that_are_links_are_written_where_they_lead(warehouse: Warehouse, other_disk: Path) -> None:
     """Also a whole one whose days are replaced, merged and removed."""
-    facts = other_disk / "facts"
-    facts.mkdir()
+    facts, users = other_disk / "facts", other_disk / "users"
+    for folder in (facts, users):
+        folder.mkdir()
     warehouse.facts.symlink_to(facts)
-    (warehouse.data_dir / "dim_users.parquet").symlink_to(other_disk / "users.parquet")
+    (warehouse.data_dir / "dim_users.parquet").symlink_to(users)
     old = facts / "file_name_date=2024-06-01"
     old.mkdir()
     for part in (0, 1):
@@ -124,7 +125,7 @@ def test_data_sets_that_are_links_are_written_where_they_lead(warehouse: Warehou
         gone = warehouse.add_file(f"2025-01-01T{hour}:00:00", streams(hour))
         warehouse.build()
     assert warehouse.facts.is_symlink() and (warehouse.data_dir / "dim_users.parquet").is_symlink()
-    assert sorted(path.name for path in other_disk.iterdir()) == ["facts", "users.parquet"]
+    assert sorted(path.name for path in other_disk.iterdir()) == ["facts", "users"]
     assert [path.name for path in old.iterdir()] == ["data.parquet"]
     assert warehouse.query("select user_id from dwh.fact_streams where file_name_date = '2024-06-01' order by all") == [
         (0,),

@@ -89,9 +89,11 @@ class Made:
             for day in DAYS:
                 write(partition(folder, name, day), name, [row for row in rows if row["day"] == day])
         games = [{"game_key": key, "game_id": game_id, "game_name": name} for key, game_id, name in GAMES]
-        write(folder / "dim_games.parquet", "dim_games", games)
+        write(partition(folder, "dim_games", DAYS[0]), "dim_games", games)
         users = [{"user_id": user, "user_login": f"u{user}", "user_name": f"User {user}"} for user in range(0, 300, 2)]
-        write(folder / "dim_users.parquet", "dim_users", users)
+        # Members of a day, and of an earlier one that has nothing else any more.
+        write(partition(folder, "dim_users", DAYS[0]), "dim_users", users[:100])
+        write(partition(folder, "dim_users", date(2020, 1, 1)), "dim_users", users[100:])
         # What the page has no business with.
         (folder / "prod.duckdb").write_text("no database")
         write(

@@ -210,7 +210,7 @@ def test_a_file_that_is_replaced_while_it_is_read(made: Made) -> None:
 def test_files_that_never_stand_still(made: Made) -> None:
     reader, ticks = Reader(made.folder), iter(range(99))
     with pytest.raises(parquet.PageError, match="try again") as told:
-        reader.read(lambda: {"dim_games": [File(None, "x", next(ticks), 1)]}, lambda tables: None)
+        reader.read(lambda: {"dim_games": [File(NOW.date(), "x", next(ticks), 1)]}, lambda tables: None)
     assert told.value.status == 503
 
 

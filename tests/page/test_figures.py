@@ -278,7 +278,7 @@ def test_older_facts_have_no_sums(tmp_path: Path) -> None:
     new = {**facts[0], "sum_viewer_count": 10, "nb_observations": 2, "game_key": 7}
     client = TestClient(create_app(tmp_path, lambda: NOW))
     for names_game in ("dim_games", "agg_game_viewership"):
-        path = tmp_path / "dim_games.parquet" if names_game == "dim_games" else partition(tmp_path, names_game, DAYS[1])
+        path = partition(tmp_path, names_game, DAYS[1])
         write(path, names_game, [{"game_key": 7, "game_id": 7, "game_name": "A game"}])
         for averages in ([10.0], [40 / 5]):
             answer = client.get("/data/channels", params={"key": 7, **ALL}).json()

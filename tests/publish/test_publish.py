@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from reporting import BY_DAY, DATA_SETS, DIMENSION, Reporting, three_days
+from reporting import BY_DAY, DATA_SETS, DIMENSION, DIMENSION_FILE, Reporting, three_days
 
 from include.publish.errors import FinalPublishError, PublishError
 from include.publish.publisher import Done, publish, reporting_data_sets
@@ -58,8 +58,7 @@ def test_what_is_here_is_there_and_in_the_manifest(here: Reporting, there: Path,
         assert listed[path]["sha256"] == hashlib.sha256(content).hexdigest()
         assert listed[path]["bytes"] == len(content)
     assert listed["fact_streams.parquet/file_name_date=2025-08-02/data.parquet"]["file_name_date"] == "2025-08-02"
-    assert listed["dim_games.parquet"]["data_set"] == "dim_games"
-    assert listed["dim_games.parquet"]["file_name_date"] is None
+    assert listed[DIMENSION_FILE]["data_set"] == "dim_games"
     assert sorted(path.name for path in there.iterdir() if path.name != ".publishing") == [
         "agg_platform_hourly.parquet",
         "dim_games.parquet",
@@ -201,7 +200,7 @@ def test_an_empty_data_folder_is_taken_for_a_mistake(here: Reporting, there: Pat
     assert states(there) == before
     # And so with the disk itself away.
     (here.data_dir / "publisher_id").unlink()
-    (here.data_dir / "dim_games.parquet").unlink()
+    (here.data_dir / DIMENSION_FILE).unlink()
     publish(here.data_dir, target, DATA_SETS)
     here.write_day(0, seed=0)
     with pytest.raises(FinalPublishError, match=r"from another data folder .* Is the disk of DATA_DIR mounted"):
@@ -351,9 +350,26 @@ def test_a_day_that_leaves_in_the_middle_is_not_taken_for_a_missing_place(
 
 
 def test_a_folder_in_the_way_is_named(here: Reporting, there: Path, target: Folder) -> None:
-    (there / "dim_games.parquet").mkdir()
-    with pytest.raises(FinalPublishError, match=r"dim_games\.parquet is in the way"):
+    (there / DIMENSION_FILE).mkdir(parents=True)
+    with pytest.raises(FinalPublishError, match=r"data\.parquet is in the way"):
         publish(here.data_dir, target, DATA_SETS)
+
+
+def test_the_one_file_that_a_data_set_was_makes_way_for_its_folder(
+    here: Reporting, there: Path, target: Folder
+) -> None:
+    publish(here.data_dir, target, DATA_SETS)
+    shutil.rmtree(there / "dim_games.parquet")
+    (there / "dim_games.parquet").write_bytes(b"as it was")
+    told = json.loads((there / "manifest.json").read_bytes())
+    for file in told["files"]:
+        if file["path"] == DIMENSION_FILE:
+            file |= {"path": "dim_games.parquet", "file_name_date": None}
+    (there / "manifest.json").write_text(json.dumps(told))
+    done = publish(here.data_dir, target, DATA_SETS)
+    assert (done.uploaded, done.removed) == (1, 1)
+    assert published(there) == here.contents()
+    assert manifest(there).keys() == here.contents().keys()
 
 
 def test_a_data_set_that_is_a_link_is_known_there(here: Reporting, there: Path, target: Folder, tmp_path: Path) -> None:
@@ -407,13 +423,13 @@ def test_what_does_not_arrive_whole_is_told_and_not_in_the_manifest(
 
     def put_torn(file: Path, path: str) -> None:
         put(file, path)
-        if path == "dim_games.parquet":
+        if path == DIMENSION_FILE:
             (there / path).write_bytes((there / path).read_bytes()[:-1] + b"\0")
 
     monkeypatch.setattr(target, "put", put_torn)
-    with pytest.raises(PublishError, match=r"dim_games.parquet does not hold what was uploaded"):
+    with pytest.raises(PublishError, match=r"data.parquet does not hold what was uploaded"):
         publish(here.data_dir, target, DATA_SETS)
-    assert "dim_games.parquet" not in manifest(there)
+    assert DIMENSION_FILE not in manifest(there)
     monkeypatch.setattr(target, "put", put)
     publish(here.data_dir, target, DATA_SETS)
     assert published(there) == here.contents()

@@ -16,6 +16,7 @@ OTHER_BY_DAY = "agg_platform_hourly"
 DIMENSION = "dim_games"
 DATA_SETS = [BY_DAY, OTHER_BY_DAY, DIMENSION]
 FIRST = date(2025, 8, 1)
+DIMENSION_FILE = f"{DIMENSION}.parquet/file_name_date={FIRST}/data.parquet"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Reporting:
             self.write(f"{name}.parquet/file_name_date={day}/data.parquet", table(seed, rows))
 
     def write_dimension(self, seed: int, rows: int = 50) -> None:
-        self.write(f"{DIMENSION}.parquet", table(seed, rows))
+        self.write(DIMENSION_FILE, table(seed, rows))
 
     def write(self, path: str, content: pa.Table) -> None:
         target, half = self.data_dir / path, self.data_dir / "half"
@@ -52,7 +53,7 @@ class Reporting:
             for name in DATA_SETS
             for path in self.data_dir.glob(f"{name}.parquet/**/*.parquet")
             if path.is_file()
-        } | {f"{DIMENSION}.parquet": (self.data_dir / f"{DIMENSION}.parquet").read_bytes()}
+        }
 
 
 def table(seed: int, rows: int) -> pa.Table:

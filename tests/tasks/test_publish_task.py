@@ -18,9 +18,7 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with one file of each data set, and the folder to publish to."""
     data_dir, reports = tmp_path / "data", tmp_path / "reports"
     for name in reporting_data_sets():
-        file = data_dir / f"{name}.parquet"
-        if not name.startswith("dim_"):
-            file = file / "file_name_date=2025-08-01" / "data.parquet"
+        file = data_dir / f"{name}.parquet" / "file_name_date=2025-08-01" / "data.parquet"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(name.encode())
     reports.mkdir()

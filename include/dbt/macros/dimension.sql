@@ -1,78 +1,66 @@
 {#
-  Materialization `dimension`: one Parquet file of all keys that any day has named, with the latest name of each and when
-  it was first and last seen; merged day by day, so that its cost is that of the days that changed and of writing the file.
+  Materialization `dimension`: all keys that any day has named, with the latest name of each and when it was first and last
+  seen. Stored like a data set by day (macros/partitioned.sql); the partition of a member is the day on which it was added,
+  and never another one.
 
   The model reads another one, a `partitioned` one by `file_name_date` with one row per day and key, through
   `days_to_merge(ref(...))`, and says what all days together say of a key. Of both, these columns have a meaning here:
   `first_seen_at`, `last_seen_at` and `named_at` (when its name was last said; null if never), which lie on the row's day.
 
-  Only the keys of changed days are made anew, from those days and from what the file says of them. Where a day has taken
-  back what only it had said (a file has left raw, a rule has changed), all days are asked about that key.
+  Days that have changed are merged into what the files say. While the newest day grows, only its own partition is written:
+  its new members, and what it says of them. What it says of earlier members is merged with the first run that finds a
+  newer day, or with a reload: then all partitions are written that have one of its members. So an hour costs what its own
+  day costs, beside a look at the keys of all members.
+
+  Where a day has taken back what only it had said (a file has left raw, a rule has changed), all days are asked about that
+  key, and no other.
 
   Config:
     key   column of both models
 
-  State: the table <schema>.<model>__days holds which writing of each day the file knows, and by which SQL of the model.
-  It is committed after the file is in its place, so a kill in between only makes the next run merge the same days again,
-  to the same end. Under another SQL, the whole file is made again.
+  State: the table <schema>.<model>__days holds which writing of each day was merged, whether into all members, and by which
+  SQL of the model. It is committed after the files are in their places, so a kill in between only makes the next run merge
+  the same days again, to the same end. Under another SQL, all partitions are made again.
 #}
 {% materialization dimension, adapter='duckdb', supported_languages=['sql'] %}
   {%- set key = config.require('key') -%}
   {%- set view = this.incorporate(type='view') -%}
-  {%- set location = dimension_location() -%}
-  {#- Beside the file, or where its link leads to. -#}
-  {%- set place = query_value("real_path(" ~ quote_literal(location) ~ ")") -%}
-  {%- set workplace = place ~ '.tmp' -%}
   {%- set days = ref(model.refs[0].name) -%}
-  {%- set is_merge = is_merged() -%}
-  {%- set changed = changed_days(days, is_merge) -%}
-  {%- do run_query("create table if not exists " ~ merged_days() ~ " (file_name_date varchar, version varchar, rule varchar)") -%}
-
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- do adapter.commit() if pre_hooks | selectattr('transaction') | list -%}
 
+  {%- do run_query("select remove_single_file(" ~ quote_literal(data_set_folder(this)) ~ ")") -%}
+  {%- do run_query(merged_days_table(merged_days())) -%}
+  {%- set is_merge = is_merged() -%}
+  {%- set changed = changed_days(days, is_merge) -%}
+  {%- set newest = only_newest(days, changed, is_merge) -%}
+  {#- The model reads them. -#}
   {%- if is_merge -%}
-    {%- do run_query(keys_of_changed_days(days, key, changed)) -%}
-    {%- do run_query(keys_to_ask_for(key, changed)) -%}
+    {%- do run_query(keys_of_changed_days(days, key, changed, newest)) -%}
+    {%- do run_query(keys_to_ask_for(key, changed, newest)) -%}
   {%- endif -%}
   {%- if config.get('contract').enforced -%}
     {%- do get_assert_columns_equivalent(sql) -%}
   {%- endif -%}
-
-  {%- if changed | length > 0 -%}
-    {%- set made = this.identifier ~ '__made' -%}
-    {%- set written = workplace ~ '/' ~ this.identifier ~ '.parquet' -%}
-    {%- do run_query("select empty_folder(" ~ quote_literal(workplace) ~ ")") -%}
-    {%- do run_query("create or replace temp table " ~ made ~ " as " ~ sql) -%}
-    {#- In no order: DuckDB would sort ten million members in more memory than it has here. -#}
-    {%- call statement('write_dimension', auto_begin=False) -%}
-      copy (
-        select * from {{ made }}
-        {%- if is_merge %}
-        union all by name
-        select *
-        from read_parquet({{ quote_literal(location) }})
-        where {{ key }} not in (select {{ key }} from {{ said() }})
-          and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
-        {%- endif %}
-        {{ or_null(key) }}
-      ) to {{ quote_literal(written) }} (format parquet, compression zstd, compression_level 1)
-    {%- endcall -%}
-    {%- do run_query("select replace_file(" ~ quote_literal(written) ~ ", " ~ quote_literal(place) ~ ")") -%}
-    {%- do run_query("select remove_folder(" ~ quote_literal(workplace) ~ ")") -%}
+  {%- do prepare_folder(this) -%}
+  {%- set nb_written = [] -%}
+  {%- if changed -%}
+    {%- do run_query(made_members(sql, key, is_merge, newest)) -%}
+    {%- for day, is_a_day in run_query(partitions_to_write(days, key, changed, is_merge)).rows -%}
+      {%- do nb_written.append(write_members(key, day, is_a_day, is_merge)) -%}
+    {%- endfor -%}
     {%- do run_query("create or replace table " ~ merged_days() ~ " as select *, " ~ quote_literal(local_md5(model.raw_code))
-      ~ " as rule from (" ~ days_there(days, merged_days()) ~ ")") -%}
-    {%- do run_query("drop table " ~ made) -%}
+      ~ " as rule, " ~ (("file_name_date <> " ~ quote_literal(newest)) if newest else "true")
+      ~ " as is_settled from (" ~ days_there(days, merged_days()) ~ ")") -%}
   {%- endif -%}
+  {%- do run_query("select remove_folder(" ~ quote_literal(workplace(this)) ~ ")") -%}
+  {%- do log(this.identifier ~ ": " ~ changed | length ~ " days merged, " ~ nb_written | length ~ " partitions written", info=True) -%}
 
   {%- call statement('main') -%}
-    create or replace view {{ view }} as
-    {%- if query_value("count(*) from glob(" ~ quote_literal(location) ~ ")") > 0 %}
-    select * from read_parquet({{ quote_literal(location) }})
-    {%- else %}
-    select * from ({{ sql }}) where false
-    {%- endif %}
+    {{ partitioned_view(view, sql, 'file_name_date') }}
   {%- endcall -%}
+  {%- for table in [said(), unconfirmed(), made()] -%} {%- do run_query("drop table if exists " ~ table) -%} {%- endfor -%}
   {%- do persist_docs(view, model) -%}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}
@@ -83,68 +71,83 @@
 {% endmaterialization %}
 
 
-{# What the model is to read of `days`: all of it, or what has changed, with what the file says of the same keys. #}
+{# What the model is to read of `days`: all of it, or what has changed, with what the files say of the same keys. #}
 {% macro days_to_merge(days) %}
   {%- if not is_merged() -%} {{ return(days) }} {%- endif -%}
   {%- set key = config.require('key') -%}
-  {%- set is_changed = is_one_of(changed_days(days, true)) -%}
+  {%- set changed = changed_days(days, true) -%}
+  {%- set newest = only_newest(days, changed, true) -%}
+  {%- set is_changed = is_one_of(changed) -%}
   (
     select * from {{ days }} where file_name_date {{ is_changed }}
+    {%- if newest %} and {{ key }} in (select {{ key }} from {{ said() }}) {%- endif %}
     union all by name
     select * from {{ days }}
     where not file_name_date {{ is_changed }} and {{ key }} in (select {{ key }} from {{ unconfirmed() }})
     union all by name
     -- a name of a changed day comes from that day
     select * replace (case when not cast(named_at as date) {{ is_changed }} then named_at end as named_at)
-    from read_parquet({{ quote_literal(dimension_location()) }})
+    from {{ members(newest) }}
     where {{ key }} in (select {{ key }} from {{ said() }}) and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
   )
 {% endmacro %}
 
 
 {#
-  Whether there is a file to merge into, whose days are known and whose SQL was this one. `dbt compile` and `dbt show` read
+  Whether there are files to merge into, whose days are known and whose SQL was this one. `dbt compile` and `dbt show` read
   all of history.
 #}
 {% macro is_merged() %}
-  {%- if not execute or should_full_refresh() or flags.WHICH not in ('run', 'build') -%} {{ return(false) }} {%- endif -%}
-  {%- if query_value("count(*) from glob(" ~ quote_literal(dimension_location()) ~ ")") == 0 or not relation_exists(merged_days()) -%}
+  {%- if not execute or should_full_refresh() or flags.WHICH not in ('run', 'build') or not relation_exists(merged_days()) -%}
     {{ return(false) }}
   {%- endif -%}
   {{ return(query_value("count(*) > 0 and count(*) filter (where rule <> " ~ quote_literal(local_md5(model.raw_code))
-    ~ ") = 0 from " ~ merged_days())) }}
+    ~ " or file_name_date not in (select unnest(partition_days(" ~ quote_literal(data_set_folder(this)) ~ ")))) = 0 from "
+    ~ merged_days())) }}
 {% endmacro %}
 
 
-{# The days that are there and were not merged as they are, and those that were merged and have gone; else all. #}
+{#
+  The days that are there and were not merged as they are, or not into all members though there is a newer day or a reload,
+  and those that were merged and have gone; else all.
+#}
 {% macro changed_days(days, is_merge) %}
-  {%- set merged = merged_days() if is_merge else '(select null as file_name_date, null as version where false)' -%}
+  {%- set merged = merged_days() if is_merge else '(select null as file_name_date, null as version, true as is_settled where false)' -%}
   {{ return(run_query(
-    "select coalesce(there.file_name_date, merged.file_name_date) from (" ~ days_there(days, merged) ~ ") as there full join "
-    ~ merged ~ " as merged using (file_name_date) where there.version is distinct from merged.version order by all"
+    "with there as (" ~ days_there(days, merged) ~ ") select coalesce(there.file_name_date, merged.file_name_date) from there full join "
+    ~ merged ~ " as merged using (file_name_date) where there.version is distinct from merged.version or (not is_settled and ("
+    ~ (reload_window() is not none) ~ " or file_name_date <> (select max(file_name_date) from there))) order by all"
   ).columns[0].values()) }}
+{% endmacro %}
+
+
+{# The newest day, if it alone has changed, and no reload asks for all that it says; else none. #}
+{% macro only_newest(days, changed, is_merge) %}
+  {%- if is_merge and changed | length == 1 and not reload_window() and changed[0]
+    == query_value("list_max(partition_days(" ~ quote_literal(data_set_folder(days)) ~ "))") -%}
+    {{ return(changed[0]) }}
+  {%- endif -%}
 {% endmacro %}
 
 
 {# (file_name_date, version) of the partitions of `days`. One that is not loaded cannot have changed since it was merged. #}
 {% macro days_there(days, merged) -%}
   {%- set loaded = recorded_versions(days, false) %}
-  with loaded as (
-    select
-      unnest([{% for day in loaded %}'{{ day }}', {% endfor %}]::varchar[]) as file_name_date,
-      unnest([{% for version in loaded.values() %}'{{ version | join(' ') }}', {% endfor %}]::varchar[]) as version
-  )
   select
     day as file_name_date,
     coalesce(loaded.version, merged.version, 'unknown') as version
   from (select unnest(partition_days({{ quote_literal(data_set_folder(days)) }})) as day)
-  left join loaded on day = loaded.file_name_date
+  left join (
+    select
+      unnest([{% for day in loaded %}'{{ day }}', {% endfor %}]::varchar[]) as day,
+      unnest([{% for version in loaded.values() %}'{{ version | join(' ') }}', {% endfor %}]::varchar[]) as version
+  ) as loaded using (day)
   left join {{ merged }} as merged on day = merged.file_name_date
 {%- endmacro %}
 
 
-{# What the changed days say, key by key. #}
-{% macro keys_of_changed_days(days, key, changed) %}
+{# What the changed days say, key by key; if it is the newest alone, of the members that are its own. #}
+{% macro keys_of_changed_days(days, key, changed, newest) %}
 create or replace temp table {{ said() }} as
 select
   {{ key }},
@@ -153,16 +156,24 @@ select
   max(named_at) as named_at
 from {{ days }}
 where file_name_date {{ is_one_of(changed) }}
-group by {{ key }}
+group by {{ key }};
+{% if newest -%}
+delete from {{ said() }}
+where {{ key }} in (
+  -- those of a day are much fewer than all
+  select {{ key }} from {{ members() }}
+  where file_name_date <> date '{{ newest }}' and {{ key }} in (select {{ key }} from {{ said() }})
+)
+{%- endif %}
 {% endmacro %}
 
 
 {# The keys of which a changed day had said something, and says less by now. #}
-{% macro keys_to_ask_for(key, changed) %}
+{% macro keys_to_ask_for(key, changed, newest) %}
 {%- set is_changed = is_one_of(changed) %}
 create or replace temp table {{ unconfirmed() }} as
 select there.{{ key }}
-from read_parquet({{ quote_literal(dimension_location()) }}) as there
+from {{ members(newest) if changed else '(select * from ' ~ members() ~ ' limit 0)' }} as there
 left join {{ said() }} as said on there.{{ key }} = said.{{ key }}
 where
   (cast(there.first_seen_at as date) {{ is_changed }} and not coalesce(said.first_seen_at <= there.first_seen_at, false))
@@ -171,14 +182,88 @@ where
 {% endmacro %}
 
 
-{% macro is_one_of(days) -%}
-  in ({% for day in days %}date '{{ day }}'{{ ', ' if not loop.last }}{% else %}date 'infinity'{% endfor %})
+{# The members that are made anew, each in the partition where it is; in that of its first day if it is in none. #}
+{% macro made_members(sql, key, is_merge, newest) %}
+{%- set is_new = not has_partitions(data_set_folder(this)) %}
+create or replace temp table {{ made() }} as
+select made.*
+  {%- if newest %} replace (date '{{ newest }}' as file_name_date)
+  {%- elif not is_new %} replace (coalesce(homes.file_name_date, made.file_name_date) as file_name_date)
+  {%- endif %}
+from ({{ sql }}) as made
+{% if not newest and not is_new -%}
+left join (
+  select {{ key }}, file_name_date from {{ members() }}
+  {%- if is_merge %}
+  where {{ key }} in (select {{ key }} from {{ said() }} union all select {{ key }} from {{ unconfirmed() }})
+  {%- endif %}
+) as homes on made.{{ key }} = homes.{{ key }}
+{%- endif %}
+-- the partitions are read one by one
+order by made.file_name_date
+{% endmacro %}
+
+
+{# (partition, whether it is a day of `days`): of members that are made anew or have left, and of the changed days. #}
+{% macro partitions_to_write(days, key, changed, is_merge) %}
+with partitions as (
+  select file_name_date from {{ made() }}
+  union
+  select cast(unnest({{ changed | list }}::varchar[]) as date)
+  union
+  {% if is_merge -%}
+  select file_name_date from {{ members() }} where {{ key }} in (select {{ key }} from {{ unconfirmed() }})
+  {%- else -%}
+  select cast(unnest(partition_days({{ quote_literal(data_set_folder(this)) }})) as date)
+  {%- endif %}
+)
+select
+  cast(file_name_date as varchar),
+  cast(file_name_date as varchar) in (select unnest(partition_days({{ quote_literal(data_set_folder(days)) }})))
+from partitions
+order by all
+{% endmacro %}
+
+
+{# Writes a partition: what was made anew, and the rest as it was. One that is no day is only there for its members. #}
+{% macro write_members(key, day, is_a_day, is_merge) %}
+  {%- set written = workplace(this) ~ '/written' -%}
+  {%- set partition = data_set_folder(this) ~ '/file_name_date=' ~ day -%}
+  {%- call statement('write_members', fetch_result=True, auto_begin=False) -%}
+    copy (
+      select * exclude (file_name_date) from {{ made() }} where file_name_date = date '{{ day }}'
+      {%- if is_merge %}
+      union all by name
+      select * exclude (file_name_date)
+      from {{ members(day) }}
+      where {{ key }} not in (select {{ key }} from {{ said() }})
+        and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
+      {%- endif %}
+      {{ or_null(key) }}
+    ) to {{ quote_literal(written) }} (format parquet, compression zstd, compression_level 1, per_thread_output false)
+  {%- endcall -%}
+  {%- if is_a_day or load_result('write_members')['data'][0][0] > 0 -%}
+    {%- do run_query("select replace_partition(" ~ quote_literal(written) ~ ", " ~ quote_literal(partition) ~ ")") -%}
+  {%- else -%}
+    {%- do run_query("select remove_partition(" ~ quote_literal(partition) ~ ")") -%}
+  {%- endif -%}
+  {{ return(day) }}
+{% endmacro %}
+
+
+{# The members that the files have: those of one partition, or all. #}
+{% macro members(day=none) -%}
+  (
+    select * replace (cast(file_name_date as date) as file_name_date)
+    from {{ read_partitions(data_set_folder(this)) }}
+    where {{ "file_name_date = " ~ quote_literal(day) if day else "try_cast(file_name_date as date) is not null" }}
+  )
 {%- endmacro %}
 
 
-{% macro dimension_location() %}
-  {{ return(query_value("getvariable('reporting_dir')") ~ '/' ~ this.identifier ~ '.parquet') }}
-{% endmacro %}
+{% macro is_one_of(days) -%}
+  in ({% for day in days %}date '{{ day }}'{{ ', ' if not loop.last }}{% else %}date 'infinity'{% endfor %})
+{%- endmacro %}
 
 
 {% macro merged_days(dimension=none) %}
@@ -187,8 +272,14 @@ where
 {% endmacro %}
 
 
+{% macro merged_days_table(relation) %}
+create table if not exists {{ relation }} (file_name_date varchar, version varchar, rule varchar, is_settled boolean)
+{% endmacro %}
+
+
 {% macro said() -%} {{ this.identifier }}__said {%- endmacro %}
 {% macro unconfirmed() -%} {{ this.identifier }}__unconfirmed {%- endmacro %}
+{% macro made() -%} {{ this.identifier }}__made {%- endmacro %}
 
 
 {#

@@ -45,7 +45,7 @@ create or replace temp table stg_streams__dimensions (name varchar, days_table v
 {% for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'dimension' -%}
 {%- set days = merged_days(relation_of(node.name)) %}
 create schema if not exists {{ days.schema }};
-create table if not exists {{ days }} (file_name_date varchar, version varchar, rule varchar);
+{{ merged_days_table(days) }};
 insert into stg_streams__dimensions values (
   {{ quote_literal(node.alias) }},
   {{ quote_literal(days) }},

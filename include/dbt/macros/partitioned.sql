@@ -304,7 +304,7 @@ order by all
   {%- set location = data_set_folder(relation) -%}
   {%- do run_query("select empty_folder(" ~ quote_literal(workplace(relation)) ~ ")") -%}
   {%- set columns = [] -%}
-  {%- for row in run_query("describe " ~ sql).rows if row[0] != config.get('partition_by') -%}
+  {%- for row in run_query("describe " ~ sql).rows if row[0] != config.get('partition_by', 'file_name_date') -%}
     {%- do columns.append([row[0], row[1]]) -%}
   {%- endfor -%}
   {#- Files under the right name are looked into once, in a database that is new or was taken over. -#}
@@ -395,20 +395,30 @@ order by all
 #}
 {% macro partitioned_view(view, sql, partition_by) %}
   {%- set location = data_set_folder(this) -%}
-  {#- Strict enough to leave strangers alone, but for days such as the 31st of February. -#}
-  {%- set pattern = quote_literal(location ~ '/' ~ partition_by ~ '=[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]/data.parquet') -%}
-  {%- set partitions = "read_parquet(" ~ pattern ~ ", union_by_name = true, hive_partitioning = true, hive_types_autocast = false)" -%}
-  {%- set is_any = query_value("len(partition_days(" ~ quote_literal(location) ~ "))") > 0 -%}
-  {%- set there = get_column_schema_from_query("select * from " ~ partitions) | map(attribute='name') | list if is_any else [] -%}
+  {%- set is_any = has_partitions(location) -%}
+  {%- set there = get_column_schema_from_query("select * from " ~ read_partitions(location, partition_by)) | map(attribute='name') | list if is_any else [] -%}
   create or replace view {{ view }} as
   select
     {% for column in get_column_schema_from_query(sql) -%}
       cast({{ adapter.quote(column.name) if column.name in there else 'null' }} as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
     {% endfor %}
   {% if is_any -%}
-  from {{ partitions }}
+  from {{ read_partitions(location, partition_by) }}
   where try_cast({{ partition_by }} as date) is not null
   {%- else -%}
   where false
   {%- endif %}
+{% endmacro %}
+
+
+{% macro has_partitions(location) %}
+  {{ return(query_value("len(partition_days(" ~ quote_literal(location) ~ "))") > 0) }}
+{% endmacro %}
+
+
+{# A table function over the partitions, the partition's column a text. #}
+{% macro read_partitions(location, partition_by='file_name_date') %}
+  {#- Strict enough to leave strangers alone, but for days such as the 31st of February. -#}
+  {%- set pattern = quote_literal(location ~ '/' ~ partition_by ~ '=[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]/data.parquet') -%}
+  {{ return("read_parquet(" ~ pattern ~ ", union_by_name = true, hive_partitioning = true, hive_types_autocast = false)") }}
 {% endmacro %}

@@ -15,6 +15,9 @@ seen as (
 )
 
 select
+    -- the partition: the day on which the member was added
+    cast(seen.first_seen_at as date) as file_name_date,
+
     -- keys
     user_id,
 
