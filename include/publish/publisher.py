@@ -109,7 +109,8 @@ class Publisher:
         self.check_loss(wanted)
         self.target.clean(self.data_sets)
         # A data set that was one file is a folder now, which cannot be where a file is.
-        self.remove([path for path in self.there if any(file.startswith(f"{path}/") for file in wanted)])
+        replaced = [path for path in self.there if any(file.startswith(f"{path}/") for file in wanted)]
+        self.remove(replaced)
         changed = [local for local in wanted.values() if not self.is_published(local)]
         uploaded = self.upload_all(changed)
         gone = sorted((self.files.keys() | self.there.keys()) - wanted.keys())
@@ -118,7 +119,7 @@ class Publisher:
         for path in gone:
             self.files.pop(path, None)
         self.write_manifest()
-        self.remove([path for path in gone if self.data_set_of(path) in self.data_sets])
+        self.remove([path for path in gone if self.data_set_of(path) in self.data_sets and path not in replaced])
         done = Done(
             uploaded=len(uploaded),
             bytes=sum(entry.bytes for entry in uploaded),

@@ -112,6 +112,7 @@ def test_an_hour_writes_its_own_day_of_a_dimension_and_no_member_ever_moves(ware
     warehouse.add_file("2025-01-04T10:00:00", [one(7, 3), one(9, 3), one(6, 3)])
     warehouse.build()
     assert members(warehouse) == [(6, "04"), (7, "05"), (8, "06"), (9, "06")]
+    # It is written into all partitions at once with what the newest day has said since.
     assert_marts_equal_the_oracle(warehouse, is_settled=True)
     # Also when all is made anew.
     warehouse.build("--full-refresh", "--select", "dim_users", "--exclude-resource-type", "test")

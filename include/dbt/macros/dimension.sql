@@ -30,8 +30,7 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
   {%- do adapter.commit() if pre_hooks | selectattr('transaction') | list -%}
 
-  {%- do run_query("select remove_single_file(" ~ quote_literal(data_set_folder(this)) ~ ")") -%}
-  {%- do run_query(merged_days_table(merged_days())) -%}
+  {%- do run_query(dimension_state(this)) -%}
   {%- set is_merge = is_merged() -%}
   {%- set changed = changed_days(days, is_merge) -%}
   {%- set newest = only_newest(days, changed, is_merge) -%}
@@ -58,7 +57,8 @@
   {%- do log(this.identifier ~ ": " ~ changed | length ~ " days merged, " ~ nb_written | length ~ " partitions written", info=True) -%}
 
   {%- call statement('main') -%}
-    {{ partitioned_view(view, sql, 'file_name_date') }}
+    {#- Not of the model where it was written: the files that it has read may have gone. -#}
+    {{ partitioned_view(view, 'select * from ' ~ made() if changed else sql, 'file_name_date') }}
   {%- endcall -%}
   {%- for table in [said(), unconfirmed(), made()] -%} {%- do run_query("drop table if exists " ~ table) -%} {%- endfor -%}
   {%- do persist_docs(view, model) -%}
@@ -108,15 +108,16 @@
 
 
 {#
-  The days that are there and were not merged as they are, or not into all members though there is a newer day or a reload,
-  and those that were merged and have gone; else all.
+  The days that are there and were not merged as they are, and those that were merged and have gone; else all. With another
+  one, or in a reload, also the day that was merged into its own partition only.
 #}
 {% macro changed_days(days, is_merge) %}
   {%- set merged = merged_days() if is_merge else '(select null as file_name_date, null as version, true as is_settled where false)' -%}
   {{ return(run_query(
-    "with there as (" ~ days_there(days, merged) ~ ") select coalesce(there.file_name_date, merged.file_name_date) from there full join "
-    ~ merged ~ " as merged using (file_name_date) where there.version is distinct from merged.version or (not is_settled and ("
-    ~ (reload_window() is not none) ~ " or file_name_date <> (select max(file_name_date) from there))) order by all"
+    "with compared as (select file_name_date as day, there.version is distinct from merged.version as is_changed, is_settled from ("
+    ~ days_there(days, merged) ~ ") as there full join " ~ merged ~ " as merged using (file_name_date)) "
+    ~ "select day from compared where is_changed or (not is_settled and (" ~ (reload_window() is not none)
+    ~ " or day <> any (select day from compared where is_changed))) order by all"
   ).columns[0].values()) }}
 {% endmacro %}
 
@@ -272,8 +273,11 @@ order by all
 {% endmacro %}
 
 
-{% macro merged_days_table(relation) %}
-create table if not exists {{ relation }} (file_name_date varchar, version varchar, rule varchar, is_settled boolean)
+{# The table of merged days; and the folder is none that an earlier version wrote as one file. #}
+{% macro dimension_state(dimension) %}
+create schema if not exists {{ dimension.schema }};
+create table if not exists {{ merged_days(dimension) }} (file_name_date varchar, version varchar, rule varchar, is_settled boolean);
+select remove_single_file({{ quote_literal(data_set_folder(dimension)) }})
 {% endmacro %}
 
 

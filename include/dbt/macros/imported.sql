@@ -43,12 +43,10 @@ select
 create or replace temp table stg_streams__data_sets (name varchar, folder varchar, rule varchar);
 create or replace temp table stg_streams__dimensions (name varchar, days_table varchar, rule varchar);
 {% for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'dimension' -%}
-{%- set days = merged_days(relation_of(node.name)) %}
-create schema if not exists {{ days.schema }};
-{{ merged_days_table(days) }};
+{{- dimension_state(relation_of(node.name)) }};
 insert into stg_streams__dimensions values (
   {{ quote_literal(node.alias) }},
-  {{ quote_literal(days) }},
+  {{ quote_literal(merged_days(relation_of(node.name))) }},
   {{ quote_literal(rule_of(node_of(node.refs[0].name))) }}
 );
 {% endfor -%}
