@@ -10,8 +10,8 @@ from include.settings import DBT_MANIFEST, DBT_PROJECT, ROOT
 WRITTEN = {"target", "logs"}
 
 NEWS = (
-    f"{DBT_PROJECT.relative_to(ROOT)} has changed: dbt tasks follow by themselves, but for Airflow to show new models and "
-    "data tests, and to forget removed ones, run: make manifest"
+    f"{DBT_PROJECT.relative_to(ROOT)} has changed: dbt tasks follow by themselves, but for Airflow to show new models "
+    "and data tests, and to forget removed ones, run: make manifest"
 )
 
 
