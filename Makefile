@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST := include/manifest.json
-DBT_FILES := $(shell find include/dbt -path include/dbt/target -prune -o -path include/dbt/logs -prune -o -name __pycache__ -prune -o -type f -print)
+# And the folders: a file that was added or removed shows there.
+DBT_FILES := $(shell find include/dbt -mindepth 1 -path include/dbt/target -prune -o -path include/dbt/logs -prune -o -name __pycache__ -prune -o -print)
 
 # dbt and Cosmos report usage to a server unless told otherwise.
 export DO_NOT_TRACK := 1

@@ -17,6 +17,7 @@ import requests
 from include import settings
 from include.local import database, home
 from include.local.api import Api
+from include.local.dbt_project import Watch
 from include.local.leftovers import end_leftovers
 from include.local.reload import DAG_ID as RELOAD_DAG_ID
 from include.local.reload import days_from, reload_all, reload_days
@@ -100,8 +101,11 @@ def up(_: argparse.Namespace) -> int:
             Api(url).switch_on(dag_id)
         print(f"\nAirflow is up: {url}\n  user admin, password {home.admin_password()}\n  logs in {home.logs()}")
         print(f"The DAG {DAG_ID} runs at each full hour. Ctrl-C stops everything.", flush=True)
+        watch = Watch()
         while True:
             check(services)
+            if news := watch.news():
+                print(news, flush=True)
             time.sleep(1)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
+from guide import blocks
 from runs import a_run
 from states import BY_DAY, DIMENSIONS
 
@@ -47,7 +50,22 @@ def test_all_dags_are_there(dags: dict[str, Any]) -> None:
 
 
 def test_every_dag_is_tagged_owned_documented_and_bounded(dags: dict[str, Any]) -> None:
-    for dag in dags.values():
+    assert_tagged_owned_documented_and_bounded(dags.values())
+
+
+def test_so_is_the_dag_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = ModuleType("include.tasks.mine")
+    mine.summarise = lambda: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, mine.__name__, mine)
+    [code] = blocks("Add a DAG", "python")
+    (tmp_path / "summary.py").write_text(code)
+    bag = DagBag(tmp_path, bundle_path=tmp_path)
+    assert bag.import_errors == {} and list(bag.dags) == ["summary"]
+    assert_tagged_owned_documented_and_bounded(bag.dags.values())
+
+
+def assert_tagged_owned_documented_and_bounded(dags: Iterable[Any]) -> None:
+    for dag in dags:
         assert dag.tags and dag.doc_md and dag.description
         assert dag.dagrun_timeout
         assert dag.max_active_runs == 1

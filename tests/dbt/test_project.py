@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from states import BY_DAY, DIMENSIONS
 from warehouse import Warehouse, asked, replace, streams
+
+from include.page.queries import LAST_SNAPSHOT, NAMES_OF_GAME, QUERIES
+from include.publish.publisher import reporting_data_sets
+from include.settings import ROOT
 
 
 def test_unit_tests_pass_and_docs_are_complete(warehouse: Warehouse) -> None:
@@ -46,6 +51,22 @@ def test_every_sql_model_has_an_enforced_contract_and_unit_tests(warehouse: Ware
         if node["resource_type"] == "model" and node["language"] == "sql":
             assert node["config"]["contract"]["enforced"] is True
             assert node["name"] in tested
+
+
+def test_the_exposures_depend_on_what_each_of_them_reads(warehouse: Warehouse) -> None:
+    keys = ["--output", "json", "--output-keys", "name", "depends_on"]
+    done = warehouse.dbt("ls", "--quiet", "--resource-type", "exposure", *keys)
+    assert done.returncode == 0, done.stdout
+    exposures = [json.loads(line) for line in done.stdout.splitlines()]
+    of_page = {data_set for query in QUERIES.values() for data_set in query.reads}
+    of_page |= NAMES_OF_GAME.keys() | set(re.findall(r"{(\w+)}", LAST_SNAPSHOT))
+    models = {*BY_DAY, *DIMENSIONS}
+    of_power_bi = set(re.findall(r"^// Query: (\w+)", (ROOT / "docs" / "power-bi.md").read_text(), re.MULTILINE))
+    assert {each["name"]: {node.rpartition(".")[2] for node in each["depends_on"]["nodes"]} for each in exposures} == {
+        "twitch_page": of_page,
+        "power_bi": of_power_bi & models,
+        "published_data_sets": set(reporting_data_sets()),
+    }
 
 
 def test_a_change_that_breaks_the_contract_is_refused(warehouse: Warehouse, project: Path) -> None:

@@ -10,13 +10,18 @@ from pathlib import Path
 from include.settings import ROOT
 
 
-def clone(above: Path) -> Path:
-    """Copies the project into `above`, beside a foreign data folder that nothing may write to; returns its folder."""
+def clone(above: Path, *more: str) -> Path:
+    """Copies the project into `above`, beside a foreign data folder that nothing may write to; returns its folder.
+
+    Of the project, it has what dbt and make need, and the files and folders `more`.
+    """
     root = above / "clone"
     ignored = shutil.ignore_patterns("target", "logs", "__pycache__")
-    shutil.copytree(ROOT / "include", root / "include", ignore=ignored)
-    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
-        shutil.copy2(ROOT / name, root)
+    for name in ("include", "Makefile", "pyproject.toml", "requirements.txt", *more):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, root / name, ignore=ignored)
+        else:
+            shutil.copy2(ROOT / name, root)
     (root / ".venv").symlink_to(ROOT / ".venv")
     (root / "data").mkdir()
     (above / "data").mkdir()

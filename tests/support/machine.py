@@ -71,12 +71,12 @@ class Machine:
             timeout=PATIENCE,
         )
 
-    def start(self, *arguments: str, output: Path, **environ: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, output: Path, root: Path = ROOT, **environ: str) -> subprocess.Popen[bytes]:
         """Starts make in a process group of its own, so that a test can press Ctrl-C for that group alone."""
         with output.open("wb") as file:
             return subprocess.Popen(
                 ["make", *arguments],
-                cwd=ROOT,
+                cwd=root,
                 env=self.environment(**environ),
                 stdout=file,
                 stderr=file,
@@ -109,10 +109,10 @@ def wait_for_runs(api: Api, dag_id: str, count: int, wanted: Callable[[Any], boo
 
 
 @contextmanager
-def running_up(machine: Machine, **environ: str) -> Iterator[Up]:
-    """`make up`, until its end."""
+def running_up(machine: Machine, root: Path = ROOT, **environ: str) -> Iterator[Up]:
+    """`make up` in the project's folder, or in that of a copy, until its end."""
     output = machine.home.parent / "up.log"
-    process = machine.start("up", output=output, **{"PORT": str(free_port()), **environ})
+    process = machine.start("up", output=output, root=root, **{"PORT": str(free_port()), **environ})
     try:
         deadline = time.monotonic() + PATIENCE
         while "Ctrl-C stops everything" not in output.read_text():

@@ -3,7 +3,7 @@
   `stg.day_inputs` of them. Here they are made, before any model runs; what they mean is in models/sources.yml.
 #}
 {% macro create_state() %}
-{%- if not execute or flags.WHICH not in ('run', 'build', 'test') -%} {{ return('') }} {%- endif -%}
+{%- if not execute or flags.WHICH not in ('run', 'build', 'test', 'freshness') -%} {{ return('') }} {%- endif -%}
 {%- if flags.EMPTY or invocation_args_dict.get('sample') -%}
   {%- do exceptions.raise_compiler_error("--empty and --sample would publish partitions that lack rows. Nothing was changed.") -%}
 {%- endif -%}
