@@ -24,6 +24,12 @@ PATIENCE = timedelta(days=4)
 
 STATE_OF_DAY = "(select state from stg.raw_days as days where days.file_name_date = raw_files.file_name_date)"
 
+# Pending files that have gone. Not one that the facts may count: it leaves them with a reload of its window only.
+FORGET = (
+    "delete from stg.raw_files where imported_at is null and file_name not in (select file_name from committed) "
+    f"and (nb_rows is null or {STATE_OF_DAY} is null)"
+)
+
 # What DuckDB raises, or says, where no file is to blame.
 NOT_THE_FILES = (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException)
 DISK_IS_FULL = ("No space left on device", "max_temp_directory_size")
@@ -128,12 +134,7 @@ class WorkingSet:
                 "insert into stg.raw_files by name select file_name, file_name_datetime, file_name_date from committed "
                 "anti join stg.raw_files using (file_name)",
             ),
-            (
-                # Not a file that the facts may count: it leaves them with a reload of its window only.
-                "delete from stg.raw_files where imported_at is null "
-                "and file_name not in (select file_name from committed) "
-                f"and (nb_rows is null or {STATE_OF_DAY} is null)",
-            ),
+            (FORGET,),
         )
         # A file that was to be read again has gone: its day is not made without it.
         for (day,) in self.query(
@@ -177,6 +178,8 @@ class WorkingSet:
             ),
             # Also of a day that is loaded for the first time: its rows have gone with the table.
             (f"update stg.raw_files set imported_at = null where {STATE_OF_DAY} is distinct from 'pruned'",),
+            # Else that day would be loaded with a file to wait for, and leave before a mart was made from it.
+            (FORGET,),
         )
 
     def has_zstd(self) -> bool:
