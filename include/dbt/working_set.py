@@ -351,7 +351,7 @@ class WorkingSet:
             self.keep_days,
         )
         for day, paths, nb_known in waiting:
-            # Files that are or will be quarantined cost nothing; a day of them does not stand for the one that is loaded.
+            # Files that are, or will be, quarantined cost nothing; their day is not the one that is always loaded.
             cost = sum(map(self.nb_rows, paths or [])) + (nb_known if paths else 0)
             if cost and is_any and nb_rows + cost > self.max_rows:
                 break

@@ -1,4 +1,4 @@
-"""Years of raw that a new database finds at once: loaded some days at a time, the newest first, and never all of them."""
+"""Years of raw that a new database finds at once: loaded some days at a time, the newest first, never all of them."""
 
 from __future__ import annotations
 
