@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 from fastapi import Query as InQuery
 
 from include.page.formats import as_columns
-from include.page.parquet import Listing, PageError, Reader, Tables
+from include.page.parquet import DIMENSIONS, Listing, PageError, Reader, Tables
 from include.page.queries import CONCENTRATION_MIN_CHANNELS, LAST_SNAPSHOT, NAMES_OF_GAME, QUERIES
 
 T = TypeVar("T")
@@ -116,7 +116,9 @@ class Data:
         }
 
         def listing() -> Listing:
-            return {name: self.reader.files(name, start, end) for name in reads}
+            # A member of a dimension is in the partition of the day on which it was added.
+            by_day = {name: self.reader.files(name, start, end) for name in reads - set(DIMENSIONS)}
+            return by_day | {name: self.reader.files(name) for name in reads & set(DIMENSIONS)}
 
         def made(tables: Tables) -> tuple[dict[str, object], dict[str, T]]:
             game = _game(tables, asked.key) if is_of_game else {}

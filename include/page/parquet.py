@@ -36,6 +36,9 @@ COLUMNS = {
 }
 
 
+DIMENSIONS = ("dim_games", "dim_users")
+
+
 class PageError(Exception):
     """What a visitor is told, with the status of the answer."""
 
