@@ -191,8 +191,9 @@ def pages(folder: Path, size: Size) -> Measured:
 def dimensions(folder: Path, size: Size) -> Measured:
     rows: list[Line] = []
     for members in size.members:
-        cost = merged(folder / str(members), members, size.streams, size.runs)
-        rows.append(CostRow(f"`dim_users` of {members:,} channels, an hour that sees {size.streams:,}", cost))
+        hours, days = merged(folder / str(members), members, size.streams, size.runs)
+        rows.append(CostRow(f"`dim_users` of {members:,} channels, an hour that sees {size.streams:,}", hours))
+        rows.append(CostRow(f"`dim_users` of {members:,} channels, the end of a day of such hours", days))
     return rows, []
 
 

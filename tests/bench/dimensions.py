@@ -1,4 +1,4 @@
-"""What merging an hour into a dimension of very many members costs: its file is written whole."""
+"""What a dimension of very many members costs: an hour, which reads their ids; the end of a day, which writes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from history import DAY, FIRST, give_history
 from hourly import HeldBack, age, forget
 from measure import Cost, Dbt
 
-# A day's aggregate, with the columns that the dimension reads; of no channel of the history.
+from include.extract.raw import RawFolder
+
+# A day's aggregate, with the columns that the dimension reads: of half of the channels of the history, and many others.
 DAY_OF_MEMBERS = """
 copy (
     select
@@ -19,27 +21,38 @@ copy (
         timestamp '{day} 10:00' as first_seen_at,
         timestamp '{day} 12:00' as last_seen_at,
         timestamp '{day} 12:00' as named_at
-    from range({members})
+    from (
+        from range({members})
+        union
+        select distinct cast(user_id as bigint) - 100000000000 from read_parquet('{raw}') where hash(user_id) % 2 = 0
+    )
 ) to '{path}' (format parquet, compression zstd)
 """
 
 
-def merged(folder: Path, members: int, streams: int, runs: int) -> list[Cost]:
-    """`dbt run --select dim_users` for the last hours of a day, where earlier days have seen so many channels."""
+def merged(folder: Path, members: int, streams: int, runs: int) -> tuple[list[Cost], list[Cost]]:
+    """`dbt run --select dim_users` where an earlier day has seen so many channels.
+
+    Returns:
+        The costs of the last hours of a day, and of a reload after each, which merges all that the day says.
+    """
     data_dir = folder / "data"
     dbt = Dbt(data_dir, folder / "dbt")
     give_history(data_dir, 1, streams, hours=runs + 3)
     forget(data_dir)
     before = data_dir / "agg_user_viewership.parquet" / f"file_name_date={FIRST - DAY}" / "data.parquet"
     before.parent.mkdir(parents=True)
+    raw = f"{RawFolder(data_dir).files}/*.parquet"
     with duckdb.connect() as database:
-        database.execute(DAY_OF_MEMBERS.format(day=FIRST - DAY, members=members, path=before))
+        database.execute(DAY_OF_MEMBERS.format(day=FIRST - DAY, members=members, path=before, raw=raw))
     held_back = HeldBack(data_dir, runs)
     dbt.build()
-    costs = []
+    hours, days = [], []
+    window = {"reload_start": str(FIRST), "reload_end": str(FIRST + DAY)}
     for _ in range(runs):
         age(data_dir)
         held_back.arrive()
         dbt.build("--select", "+agg_user_viewership")
-        costs.append(dbt.build("--select", "dim_users"))
-    return costs
+        hours.append(dbt.build("--select", "dim_users"))
+        days.append(dbt.build("--select", "dim_users", **window))
+    return hours, days
