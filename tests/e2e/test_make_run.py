@@ -190,7 +190,8 @@ def made_by(dbt_command: str) -> str:
     """What a dbt command makes in the data folder, among others."""
     if "docs" in dbt_command:
         return "prod.duckdb"
-    return f"{'dev/' if '--target dev' in dbt_command else ''}dim_games.parquet"
+    folder = "dev/dim_games.parquet" if "--target dev" in dbt_command else "dim_games.parquet"
+    return f"{folder}/file_name_date=2025-08-01/data.parquet"
 
 
 @pytest.mark.airflow
