@@ -24,6 +24,18 @@ PATIENCE = timedelta(days=4)
 
 STATE_OF_DAY = "(select state from stg.raw_days as days where days.file_name_date = raw_files.file_name_date)"
 
+# Older than the days to be kept; a file that is not imported, or of the future, makes no day old.
+IS_OLD = (
+    "file_name_date < (select max(file_name_date) from stg.raw_files "
+    "where imported_at is not null and file_name_datetime <= ?) - ?::integer"
+)
+
+# Pending files that have gone. Not one that the facts may count: it leaves them with a reload of its window only.
+FORGET = (
+    "delete from stg.raw_files where imported_at is null and file_name not in (select file_name from committed) "
+    f"and (nb_rows is null or {STATE_OF_DAY} is null)"
+)
+
 # What DuckDB raises, or says, where no file is to blame.
 NOT_THE_FILES = (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException)
 DISK_IS_FULL = ("No space left on device", "max_temp_directory_size")
@@ -128,12 +140,7 @@ class WorkingSet:
                 "insert into stg.raw_files by name select file_name, file_name_datetime, file_name_date from committed "
                 "anti join stg.raw_files using (file_name)",
             ),
-            (
-                # Not a file that the facts may count: it leaves them with a reload of its window only.
-                "delete from stg.raw_files where imported_at is null "
-                "and file_name not in (select file_name from committed) "
-                f"and (nb_rows is null or {STATE_OF_DAY} is null)",
-            ),
+            (FORGET,),
         )
         # A file that was to be read again has gone: its day is not made without it.
         for (day,) in self.query(
@@ -177,6 +184,8 @@ class WorkingSet:
             ),
             # Also of a day that is loaded for the first time: its rows have gone with the table.
             (f"update stg.raw_files set imported_at = null where {STATE_OF_DAY} is distinct from 'pruned'",),
+            # Else that day would be loaded with a file to wait for, and leave before a mart was made from it.
+            (FORGET,),
         )
 
     def has_zstd(self) -> bool:
@@ -266,9 +275,7 @@ class WorkingSet:
         old = self.query(
             "select file_name_date, any_value(inputs), max(imported_at) from stg.raw_days "
             "inner join stg.raw_files using (file_name_date) left join stg.day_inputs using (file_name_date) "
-            "where state = 'loaded' and file_name_date < ("
-            "select max(file_name_date) from stg.raw_files where imported_at is not null and file_name_datetime <= ?"
-            ") - ?::integer group by all order by all",
+            f"where state = 'loaded' and {IS_OLD} group by all order by all",
             self.future_begins,
             self.keep_days,
         )
@@ -321,30 +328,34 @@ class WorkingSet:
     def choose(self) -> list[date]:
         """The days to load, newest first: in a reload those of its window, else as many as a run may load."""
         waiting = self.query(
-            "select file_name_date, list(path) filter (where imported_at is null and error is null), "
+            "select file_name_date, "
+            "list(path) filter (where imported_at is null and error is null and raw_files.file_name_datetime <= ?), "
             f"coalesce(sum(nb_rows) filter (where {STATE_OF_DAY} = 'pruned' and error is null), 0) "
             "from stg.raw_files inner join committed using (file_name, file_name_date) "
             "group by all having count(*) > count(imported_at) "
             # all files are there, and the run was killed before it said so
             "or file_name_date not in (select file_name_date from stg.raw_days where state <> 'removing') "
-            "order by all desc"
+            "order by all desc",
+            self.future_begins,
         )
         if self.start:
             first, last = self.start.date(), (self.end - timedelta(microseconds=1)).date()
             return [day for day, *_ in waiting if first <= day <= last]
         chosen: list[date] = []
+        is_any = False
         # Of days that cannot leave yet.
         [(nb_rows,)] = self.query(
             "select coalesce(sum(nb_rows), 0)::bigint from stg.raw_files "
-            "inner join stg.raw_days using (file_name_date) where state = 'loaded' "
-            "and file_name_date < (select max(file_name_date) from stg.raw_files) - ?::integer",
+            f"inner join stg.raw_days using (file_name_date) where state = 'loaded' and {IS_OLD}",
+            self.future_begins,
             self.keep_days,
         )
         for day, paths, nb_known in waiting:
-            # Quarantined files cost nothing, and are tried again.
+            # Files that are, or will be, quarantined cost nothing; their day is not the one that is always loaded.
             cost = sum(map(self.nb_rows, paths or [])) + (nb_known if paths else 0)
-            if chosen and cost and nb_rows + cost > self.max_rows:
+            if cost and is_any and nb_rows + cost > self.max_rows:
                 break
+            is_any = is_any or cost > 0
             nb_rows += cost
             chosen.append(day)
         if later := [day for day, *_ in waiting[len(chosen) :]]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from warehouse import Warehouse
+from warehouse import Warehouse, streams
 
 from include.database import DatabaseBusyError, connect
 
@@ -53,6 +53,22 @@ def test_a_wrong_memory_limit_is_named(warehouse: Warehouse) -> None:
     assert done.returncode == 2
     assert "DUCKDB_MEMORY_LIMIT=lots is no size of memory: write it like 600MB or 2GB." in done.stdout
     assert not (warehouse.data_dir / "prod.duckdb").exists()
+
+
+def test_a_file_is_not_to_blame_for_too_little_memory(warehouse: Warehouse) -> None:
+    """Of a new day, and of one whose rows have left the database."""
+    keep = ["--vars", '{"keep_days": 2}']
+    warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-09T10:00:00": 9}, *keep)
+    warehouse.build(*keep)  # what a run has settled, the next one prunes
+    for number, day in enumerate(("2025-01-09", "2025-01-01")):
+        new = warehouse.add_file(f"{day}T11:00:00", streams(number, 100_000))
+        done = warehouse.dbt("run", *keep, DUCKDB_MEMORY_LIMIT="10MB")
+        assert done.returncode == 1 and "Out of Memory Error" in done.stdout, done.stdout
+        assert "quarantined" not in done.stdout
+        known = f"select imported_at, error from stg.raw_files where file_name = '{new.name}'"
+        assert warehouse.query(known) == [(None, None)]
+        warehouse.build(*keep)
+    assert warehouse.published() == warehouse.oracle()
 
 
 def test_a_shell_that_stays_open_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from marts import assert_marts_equal_the_oracle
 from warehouse import Warehouse, streams
 
 KEEP = {"keep_days": 2}
@@ -112,3 +113,26 @@ def test_a_full_refresh_keeps_the_facts_of_a_kept_day_without_raw(warehouse: War
     assert "Raw holds nothing of 2025-01-08 any more" in warehouse.build("--full-refresh")
     assert "Raw holds nothing" not in warehouse.build()
     assert warehouse.published() == before
+
+
+def test_a_day_stays_until_the_dimensions_have_been_made_from_it(warehouse: Warehouse) -> None:
+    without = ["--exclude", "dim_users", "dim_games", "test_type:generic", "assert_marts"]
+    states = "select file_name_date::varchar, state from stg.raw_days order by all"
+
+    def run(*arguments: str) -> dict[str, str]:
+        done = warehouse.dbt("build", "--exclude-resource-type", "unit_test", *arguments, "--vars", json.dumps(KEEP))
+        assert done.returncode == 0, done.stdout
+        return dict(warehouse.query(states))
+
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    build(warehouse)
+    # Members that only one day names, each of a day that grows old before a dimension knows it.
+    for day, user in ((2, 71), (9, 79)):
+        one = {"id": "1", "user_id": str(user), "game_id": str(user), "game_name": "Go", "viewer_count": 1}
+        warehouse.add_file(f"2025-01-0{day}T10:00:00", [*streams(day), {**streams(day)[0], **one}])
+        run(*without)
+    for _ in range(2):
+        assert run(*without) == {"2025-01-01": "pruned", "2025-01-02": "loaded", "2025-01-09": "loaded"}
+    build(warehouse)
+    assert run() == {"2025-01-01": "pruned", "2025-01-02": "pruned", "2025-01-09": "loaded"}
+    assert_marts_equal_the_oracle(warehouse)

@@ -50,6 +50,8 @@ class Plan:
     begins_with: str
     kill: Kill | None = None
     trace: str | None = None
+    nth: int = 1
+    """Which event of that text is the first one."""
 
 
 def record(target: Callable[..., object], arguments: tuple[object, ...], plan: Plan) -> list[Event]:
@@ -107,13 +109,14 @@ class Watch:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.count = 0
-        self.has_begun = False
+        self.to_come = plan.nth
         self.trace = Path(plan.trace).open("w", buffering=1) if plan.trace else None  # noqa: SIM115
 
     def event(self, kind: str, what: str) -> int:
-        if not self.has_begun and self.plan.begins_with not in what:
-            return -1
-        self.has_begun = True
+        if self.to_come:
+            self.to_come -= self.plan.begins_with in what
+            if self.to_come:
+                return -1
         number, self.count = self.count, self.count + 1
         if self.trace:
             self.trace.write(json.dumps({"kind": kind, "what": what[:200], "at": time.monotonic()}) + "\n")

@@ -1,0 +1,191 @@
+"""kill -9 at one exact step, where the next run, or the one after a change, has something of its own to do.
+
+Kills at any point whatever: tests/faults/test_kills.py.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import duckdb
+import pytest
+from dbt_process import dbt_here
+from kill_points import Kill, Plan, run
+from marts import assert_marts_equal_the_oracle
+from warehouse import Warehouse, replace, streams
+
+from include.settings import ROOT
+
+KEEP = {"keep_days": 2}
+IMPORT = "insert into stg.stg_streams by name select"
+LOADED = "insert or replace into stg.raw_days select distinct file_name_date, 'loaded'"
+
+
+def build(warehouse: Warehouse, *arguments: str, **more: object) -> str:
+    return warehouse.build(*arguments, "--vars", json.dumps({**KEEP, **more}))
+
+
+def kill(warehouse: Warehouse, text: str, nth: int = 1, *, after: float | None = None, **more: object) -> None:
+    """A run that dies at the nth statement with this text, before it takes effect or so many seconds after."""
+    command = warehouse.command("run", "--vars", json.dumps({**KEEP, **more}))
+    arguments = (command, str(ROOT), warehouse.environment(), str(warehouse.scratch / "output"))
+    plan = Plan((str(warehouse.data_dir),), text, kill=Kill(0, after), nth=nth)
+    assert run(dbt_here, arguments, plan) == -signal.SIGKILL
+
+
+def states(warehouse: Warehouse) -> dict[str, str]:
+    return dict(warehouse.query("select file_name_date::varchar, state from stg.raw_days"))
+
+
+def staged(warehouse: Warehouse) -> list[tuple[str, int]]:
+    """The files that staging holds, with how often it holds each row."""
+    return warehouse.query(
+        "select file_name, (count(*) / count(distinct file_row_number))::bigint from stg.stg_streams group by all "
+        "order by all"
+    )
+
+
+@pytest.mark.promise("a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation")
+@pytest.mark.parametrize("after", [None, 0.0005, 0.001, 0.002, 0.004, 0.008])
+def test_a_first_run_that_is_killed_while_it_makes_the_state_leaves_all_of_it_or_none(
+    warehouse: Warehouse, after: float | None
+) -> None:
+    """Some of it would look like the database of an earlier version."""
+    warehouse.add_file("2025-01-09T10:00:00", streams(1))
+    kill(warehouse, "create table if not exists stg.raw_files", after=after)
+    with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
+        found = database.execute(
+            "select table_name from information_schema.tables where table_schema = 'stg' order by all"
+        ).fetchall()
+    assert found in ([], [("day_inputs",), ("raw_days",), ("raw_files",)])
+    if after in {None, 0.002}:
+        assert "taken over" not in build(warehouse)
+        assert warehouse.published() == warehouse.oracle()
+
+
+@pytest.mark.promise("a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation")
+def test_a_day_whose_last_file_was_imported_by_a_run_that_could_not_say_so_is_loaded(warehouse: Warehouse) -> None:
+    for hour in (10, 11):
+        warehouse.add_file(f"2025-01-09T{hour}:00:00", streams(hour))
+    kill(warehouse, LOADED)
+    assert states(warehouse) == {} and len(staged(warehouse)) == 2
+    build(warehouse)
+    assert states(warehouse) == {"2025-01-09": "loaded"}
+    assert warehouse.published() == warehouse.oracle()
+    # Nor is an old day left in between for good.
+    for hour in (10, 11):
+        warehouse.add_file(f"2025-01-01T{hour}:00:00", streams(100 + hour))
+    kill(warehouse, LOADED)
+    build(warehouse)
+    assert warehouse.published() == warehouse.oracle()
+    build(warehouse)
+    assert states(warehouse) == {"2025-01-01": "pruned", "2025-01-09": "loaded"}
+
+
+@pytest.fixture
+def half_loaded(warehouse: Warehouse) -> list[Path]:
+    """Two days that are loaded, of the first of which raw is gone, and of a new one some files: the run was killed."""
+    files = {"2025-01-08T10:00:00": 8, "2025-01-09T10:00:00": 9}
+    gone, _ = warehouse.built(files, "--vars", json.dumps(KEEP))
+    new = [warehouse.add_file(f"2025-01-10T{hour}:00:00", streams(hour)) for hour in (10, 11, 12)]
+    kill(warehouse, IMPORT, nth=3)
+    gone.unlink()
+    assert "2025-01-10" not in states(warehouse)
+    return new
+
+
+@pytest.mark.promise("a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation")
+@pytest.mark.parametrize("again", ["full refresh", "another rule"])
+@pytest.mark.parametrize("is_lost", [False, True], ids=["its raw is there", "its raw has lost a file"])
+def test_a_first_load_that_was_killed_is_finished_when_all_is_read_again(
+    warehouse: Warehouse, half_loaded: list[Path], project: Path, again: str, is_lost: bool
+) -> None:
+    """A file that leaves raw before its day was published leaves no fact to be kept."""
+    before = warehouse.published()
+    if is_lost:
+        half_loaded[0].unlink()
+    if again == "full refresh":
+        build(warehouse, "--full-refresh")
+        build(warehouse)
+    else:
+        replace(project / "models/staging/stg_streams.py", "MIN_ROWS = 100", "MIN_ROWS = 101")
+        for _ in range(2):
+            done = warehouse.dbt("run", "--vars", json.dumps(KEEP), project=project)
+            assert done.returncode == 0, done.stdout
+    kept = [row for row in before if row[0].day == 8]
+    assert warehouse.published() == kept + warehouse.oracle() != warehouse.oracle()
+    assert states(warehouse) == {"2025-01-08": "pruned", "2025-01-09": "loaded", "2025-01-10": "loaded"}
+    there = sorted(path.name for path in (warehouse.raw / "twitch_streams").iterdir())
+    assert staged(warehouse) == [(name, 1) for name in there]
+
+
+@pytest.mark.promise("a file leaves raw, or a name in it was wrong")
+def test_a_file_that_leaves_raw_before_its_reload_was_finished_leaves_the_facts_as_they_are(
+    warehouse: Warehouse,
+) -> None:
+    files = {"2025-01-08T10:00:00": 8, "2025-01-08T11:00:00": 11, "2025-01-09T10:00:00": 9}
+    first, *_ = warehouse.built(files, "--vars", json.dumps(KEEP))
+    before, content = warehouse.published(), first.read_bytes()
+    window = {"reload_start": "2025-01-08", "reload_end": "2025-01-09"}
+    kill(warehouse, IMPORT, **window)
+    first.unlink()
+    for _ in range(2):
+        output = build(warehouse)
+        assert f"The facts of 2025-01-08 stay as they are: raw lacks {first.name}" in output
+        assert states(warehouse) == {"2025-01-08": "pruned", "2025-01-09": "loaded"}
+        assert warehouse.published() == before
+    assert {name for name, _ in staged(warehouse)} == {path.name for path in warehouse.raw.glob("*streams/17364*")}
+    # Until it is back, or the reload is asked for again.
+    first.write_bytes(content)
+    build(warehouse)
+    assert warehouse.published() == warehouse.oracle() == before
+    first.unlink()
+    build(warehouse, **window)
+    assert warehouse.published() == warehouse.oracle() != before
+
+
+# Of a reload of two days with two files each: the first statement that is not executed.
+STEPS = {
+    "after marking": (IMPORT, 1),
+    "after one file of the newer day": (IMPORT, 2),
+    "after all files of the newer day": (IMPORT, 3),
+    "after one file of the older day": (IMPORT, 4),
+    "after staging": ('"int"."int_streams__partitions"', 1),
+    "after the intermediate layer": ("/fact_streams.parquet.tmp/written", 1),
+    "between two days of a mart": ("/fact_streams.parquet.tmp/written", 3),
+    "between two marts": ("/agg_user_viewership.parquet.tmp/written", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def reloaded(folders: tuple[Path, Path]) -> Path:
+    return folders[1] / "to be reloaded"
+
+
+@pytest.mark.promise("a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation")
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_reload_is_finished_by_the_next_ordinary_run(warehouse: Warehouse, reloaded: Path, step: str) -> None:
+    """Of a day that has left the working set, and of one that is loaded: each has lost a file, and another is other."""
+    if not reloaded.exists():
+        files = {f"2025-01-0{day}T{hour}:00:00": 10 * day + hour for day in (1, 9) for hour in (10, 11, 12)}
+        paths = warehouse.built(files, "--vars", json.dumps(KEEP))
+        build(warehouse)  # what a run has settled, the next one prunes
+        for n, lost, changed in ((1, paths[0], paths[1]), (9, paths[3], paths[4])):
+            lost.unlink()
+            other = warehouse.add_file(f"2025-01-0{n}T13:00:00", streams(20 + n), commit=False)
+            other.replace(changed)
+        shutil.copytree(warehouse.data_dir, reloaded)
+    else:
+        shutil.copytree(reloaded, warehouse.data_dir, dirs_exist_ok=True)
+    before = warehouse.published()
+    assert states(warehouse) == {"2025-01-01": "pruned", "2025-01-09": "loaded"}
+    text, nth = STEPS[step]
+    kill(warehouse, text, nth, reload_start="2025-01-01", reload_end="2025-01-10")
+    if step == "after the intermediate layer":
+        assert warehouse.published() == before
+    build(warehouse)
+    assert warehouse.published() == warehouse.oracle() != before
+    assert_marts_equal_the_oracle(warehouse)
