@@ -65,7 +65,7 @@ def report(ti: Any = None) -> dict[str, Any]:
         day = max(facts, default=None)
         rows = database.read_parquet(str(facts[day])).shape[0] if day else 0
         rejected, warnings = row_warnings(database)
-        warnings = [*quarantine_warnings(database), *warnings, *clock_warnings(database)]
+        warnings = [*quarantine_warnings(database), *warnings, *clock_warnings(database), *backlog_warnings(database)]
     unknown, empty_commits = unrecognised(environment)
     if unknown:
         examples = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
@@ -141,6 +141,21 @@ def clock_warnings(database: duckdb.DuckDBPyConnection) -> list[str]:
         f"{ahead:,} imported raw file(s) are dated in the future ({example}). If this machine's clock is slow, set it; "
         "if the clock that dated them was fast, move them away and trigger twitch_streams_reload for their days with "
         '"Remove empty days".'
+    ]
+
+
+def backlog_warnings(database: duckdb.DuckDBPyConnection) -> list[str]:
+    """A warning if days of raw are left to later runs: each loads some (dbt var `max_rows_per_run`)."""
+    days, first, last = database.execute(
+        "select count(distinct file_name_date), min(file_name_date), max(file_name_date) from stg.raw_files "
+        "left join stg.raw_days using (file_name_date) "
+        "where imported_at is null and error is null and state is distinct from 'loaded'"
+    ).fetchall()[0]
+    if not days:
+        return []
+    return [
+        f"{days:,} day(s) of raw wait to be loaded, {first} to {last}: each run loads some, the newest first. To load "
+        "all of them now: make reload ALL=1"
     ]
 
 

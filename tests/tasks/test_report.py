@@ -65,6 +65,18 @@ def test_the_report_warns_of_what_a_person_should_see(warehouse: Warehouse) -> N
     assert quarantined.endswith(".parquet is quarantined: it is torn. It is tried again in each run.")
 
 
+def test_days_that_later_runs_load_are_told_until_they_are_loaded(warehouse: Warehouse) -> None:
+    for day in (2, 3, 4):
+        warehouse.add_file(f"2025-05-0{day}T10:00:00", streams(day))
+    some = ["--exclude-resource-type", "test", "--vars", json.dumps({"max_rows_per_run": 1})]
+    warehouse.build(*some)
+    (waiting,) = report()["warnings"]
+    assert waiting.startswith("2 day(s) of raw wait to be loaded, 2025-05-02 to 2025-05-03: each run loads some")
+    assert waiting.endswith("make reload ALL=1")
+    warehouse.build("--exclude-resource-type", "test")
+    assert report()["warnings"] == []
+
+
 @pytest.mark.promise("rows are rejected, a raw file lacks its commit or has an odd name")
 def test_a_raw_file_without_a_commit_is_told_unless_it_is_under_way(warehouse: Warehouse) -> None:
     raw = RawFolder(warehouse.data_dir)
