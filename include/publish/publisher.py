@@ -324,7 +324,7 @@ def kept_name(path: Path, file: BinaryIO) -> str:
 
 
 def local_files(data_dir: Path, data_sets: Iterable[str]) -> dict[str, Local]:
-    """The files of the data sets by path, day by day, those of a day in the order of the data sets.
+    """The files of the data sets by path: dimensions first, so that facts find their names; then day by day.
 
     Raises:
         FinalPublishError: a data set cannot be listed.
@@ -343,7 +343,11 @@ def local_files(data_dir: Path, data_sets: Iterable[str]) -> dict[str, Local]:
                 continue  # removed a moment ago
             path = file.relative_to(data_dir).as_posix()
             found.append(Local(file, path, name, str(day), status.st_size, time_of(status)))
-    return {local.path: local for local in sorted(found, key=lambda local: local.file_name_date)}
+    return {local.path: local for local in sorted(found, key=order_of)}
+
+
+def order_of(local: Local) -> tuple[bool, str, str]:
+    return not local.data_set.startswith("dim_"), local.file_name_date, local.path
 
 
 def time_of(status: os.stat_result) -> str:
@@ -353,7 +357,7 @@ def time_of(status: os.stat_result) -> str:
 
 
 def reporting_data_sets() -> list[str]:
-    """The models that are Parquet for readers, by dbt's manifest: dimensions first, so that facts find names.
+    """The models that are Parquet for readers, by dbt's manifest.
 
     Raises:
         FinalPublishError: it has not been made.
@@ -363,10 +367,9 @@ def reporting_data_sets() -> list[str]:
     nodes = json.loads(DBT_MANIFEST.read_bytes())["nodes"].values()
     return [
         node["alias"]
-        for materialized in ("dimension", "partitioned")
         for node in nodes
         if node["resource_type"] == "model"
-        and node["config"]["materialized"] == materialized
+        and node["config"]["materialized"] in {"partitioned", "dimension"}
         and node["config"].get("stored_as") != "table"
     ]
 

@@ -189,3 +189,16 @@ def test_a_killed_reload_is_finished_by_the_next_ordinary_run(warehouse: Warehou
     build(warehouse)
     assert warehouse.published() == warehouse.oracle() != before
     assert_marts_equal_the_oracle(warehouse)
+
+
+@pytest.mark.promise("a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation")
+def test_a_merge_into_a_dimension_that_was_killed_is_taken_back_with_what_it_merged(warehouse: Warehouse) -> None:
+    """The day is then as it was before, and so is its version."""
+    for day in (8, 9):
+        warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
+    build(warehouse)
+    late = warehouse.add_file("2025-01-08T09:00:00", streams(4, 200))
+    kill(warehouse, 'dim_users__days" as select *, ')
+    late.unlink()
+    build(warehouse, reload_start="2025-01-08", reload_end="2025-01-09")
+    assert_marts_equal_the_oracle(warehouse, is_settled=True)

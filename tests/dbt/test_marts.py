@@ -133,8 +133,12 @@ def test_members_stay_where_they_are_when_their_first_day_is_removed(warehouse: 
     assert members(warehouse) == [(7, "04")]
     assert partitions(warehouse, "dim_users").keys() == {"file_name_date=2025-01-04", "file_name_date=2025-01-05"}
     assert_marts_equal_the_oracle(warehouse, is_settled=True)
+    # That partition is missed, too.
+    shutil.rmtree(warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-04")
+    warehouse.add_file("2025-01-05T12:00:00", [one(7, 1)])
     warehouse.build()
-    assert members(warehouse) == [(7, "04")]
+    assert members(warehouse) == [(7, "05")]
+    assert_marts_equal_the_oracle(warehouse, is_settled=True)
 
 
 def test_the_one_file_that_a_dimension_was_becomes_a_folder(warehouse: Warehouse) -> None:
@@ -145,6 +149,7 @@ def test_the_one_file_that_a_dimension_was_becomes_a_folder(warehouse: Warehouse
         shutil.rmtree(folder)
         folder.write_bytes(file)
         warehouse.query(f"drop table dwh.{name}__days", read_only=False)
+    warehouse.build("--select", "dim_users", "--exclude-resource-type", "test")
     warehouse.build()
     assert_marts_equal_the_oracle(warehouse, is_settled=True)
 
@@ -210,7 +215,7 @@ def test_a_day_stays_in_the_database_until_every_mart_has_been_made_from_it(ware
     assert_marts_equal_the_oracle(warehouse)
 
 
-@pytest.mark.parametrize("lost", ["database", "dimension", "its partition", "day"])
+@pytest.mark.parametrize("lost", ["database", "dimension", "its partition", "torn", "day"])
 def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
     if lost == "database":
@@ -219,6 +224,8 @@ def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
         shutil.rmtree(warehouse.data_dir / "dim_users.parquet")
     elif lost == "its partition":
         shutil.rmtree(warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-01")
+    elif lost == "torn":
+        (warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-01" / "data.parquet").write_text("bit rot")
     else:
         shutil.rmtree(warehouse.data_dir / "agg_user_viewership.parquet" / "file_name_date=2025-01-01")
     warehouse.build()

@@ -355,6 +355,18 @@ def test_a_folder_in_the_way_is_named(here: Reporting, there: Path, target: Fold
         publish(here.data_dir, target, DATA_SETS)
 
 
+def test_dimensions_are_uploaded_first_and_then_day_by_day(here: Reporting, target: Folder) -> None:
+    uploaded: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("include.publish.publisher.WORKERS", 1)
+        put = target.put
+        patch.setattr(target, "put", lambda file, path: (uploaded.append(path), put(file, path)))
+        publish(here.data_dir, target, DATA_SETS)
+    days = [f"file_name_date=2025-08-0{day}/data.parquet" for day in (1, 2, 3)]
+    facts = [f"{name}.parquet/{day}" for day in days for name in ("agg_platform_hourly", "fact_streams")]
+    assert uploaded == [DIMENSION_FILE, *facts]
+
+
 def test_the_one_file_that_a_data_set_was_makes_way_for_its_folder(
     here: Reporting, there: Path, target: Folder
 ) -> None:

@@ -8,9 +8,9 @@
   `first_seen_at`, `last_seen_at` and `named_at` (when its name was last said; null if never), which lie on the row's day.
 
   Days that have changed are merged into what the files say. While the newest day grows, only its own partition is written:
-  its new members, and what it says of them. What it says of earlier members is merged with the first run that finds a
-  newer day, or with a reload: then all partitions are written that have one of its members. So an hour costs what its own
-  day costs, beside a look at the keys of all members.
+  its new members, and what it says of them. What it says of earlier members is merged with the first run that finds another
+  day, or with a reload: then all partitions are written that have one of its members. So an hour costs what its own day
+  costs, beside a look at the keys of all members.
 
   Where a day has taken back what only it had said (a file has left raw, a rule has changed), all days are asked about that
   key, and no other.
@@ -18,9 +18,10 @@
   Config:
     key   column of both models
 
-  State: the table <schema>.<model>__days holds which writing of each day was merged, whether into all members, and by which
-  SQL of the model. It is committed after the files are in their places, so a kill in between only makes the next run merge
-  the same days again, to the same end. Under another SQL, all partitions are made again.
+  State: the table <schema>.<model>__days has, for each day and each partition, the version that was merged, whether into all
+  members, and by which SQL of the model. Before the first file is written, the changed days lose their versions, and after the
+  last one they get the new ones: a kill in between makes the next run merge the same days again, to the same end. Under
+  another SQL, or without one of its files, all partitions are made again.
 #}
 {% materialization dimension, adapter='duckdb', supported_languages=['sql'] %}
   {%- set key = config.require('key') -%}
@@ -30,35 +31,40 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
   {%- do adapter.commit() if pre_hooks | selectattr('transaction') | list -%}
 
-  {%- do run_query(dimension_state(this)) -%}
-  {%- set is_merge = is_merged() -%}
-  {%- set changed = changed_days(days, is_merge) -%}
-  {%- set newest = only_newest(days, changed, is_merge) -%}
-  {#- The model reads them. -#}
-  {%- if is_merge -%}
-    {%- do run_query(keys_of_changed_days(days, key, changed, newest)) -%}
-    {%- do run_query(keys_to_ask_for(key, changed, newest)) -%}
+  {#- An earlier version wrote one file. -#}
+  {%- do run_query("select remove_single_file(" ~ quote_literal(data_set_folder(this)) ~ ")") -%}
+  {%- do run_query(merged_days_table(this)) -%}
+  {%- set plan = merge_plan(days, is_merged()) -%}
+  {%- if plan.is_merge -%}
+    {#- The model reads them. -#}
+    {%- do run_query(keys_of_changed_days(days, key, plan)) -%}
+    {%- do run_query(keys_to_ask_for(key, plan)) -%}
+  {%- else -%}
+    {%- do run_query("select remove_partition(parse_dirpath(file)) from (select unnest(partition_paths("
+      ~ quote_literal(data_set_folder(this)) ~ ")) as file) where not is_whole_file(file)") -%}
   {%- endif -%}
   {%- if config.get('contract').enforced -%}
     {%- do get_assert_columns_equivalent(sql) -%}
   {%- endif -%}
   {%- do prepare_folder(this) -%}
-  {%- set nb_written = [] -%}
-  {%- if changed -%}
-    {%- do run_query(made_members(sql, key, is_merge, newest)) -%}
-    {%- for day, is_a_day in run_query(partitions_to_write(days, key, changed, is_merge)).rows -%}
-      {%- do nb_written.append(write_members(key, day, is_a_day, is_merge)) -%}
+  {%- set written = [] -%}
+  {%- if plan.changed -%}
+    {%- do run_query(made_members(sql, key, plan)) -%}
+    {%- do run_query(forget_versions(plan)) -%}
+    {%- for day, is_a_day, is_there in run_query(partitions_to_write(days, key, plan)).rows -%}
+      {%- do write_members(key, day, is_a_day, plan.is_merge and is_there) -%}
+      {%- do written.append(day) -%}
     {%- endfor -%}
     {%- do run_query("create or replace table " ~ merged_days() ~ " as select *, " ~ quote_literal(local_md5(model.raw_code))
-      ~ " as rule, " ~ (("file_name_date <> " ~ quote_literal(newest)) if newest else "true")
-      ~ " as is_settled from (" ~ days_there(days, merged_days()) ~ ")") -%}
+      ~ " as rule, " ~ ("file_name_date <> " ~ quote_literal(plan.newest) if plan.newest else "true")
+      ~ " as is_settled from (" ~ days_there(days) ~ ")") -%}
   {%- endif -%}
   {%- do run_query("select remove_folder(" ~ quote_literal(workplace(this)) ~ ")") -%}
-  {%- do log(this.identifier ~ ": " ~ changed | length ~ " days merged, " ~ nb_written | length ~ " partitions written", info=True) -%}
+  {%- do log(this.identifier ~ ": " ~ plan.changed | length ~ " days merged, " ~ written | length ~ " partitions written", info=True) -%}
 
   {%- call statement('main') -%}
     {#- Not of the model where it was written: the files that it has read may have gone. -#}
-    {{ partitioned_view(view, 'select * from ' ~ made() if changed else sql, 'file_name_date') }}
+    {{ partitioned_view(view, 'select * from ' ~ made() if plan.changed else sql, 'file_name_date') }}
   {%- endcall -%}
   {%- for table in [said(), unconfirmed(), made()] -%} {%- do run_query("drop table if exists " ~ table) -%} {%- endfor -%}
   {%- do persist_docs(view, model) -%}
@@ -74,81 +80,95 @@
 {# What the model is to read of `days`: all of it, or what has changed, with what the files say of the same keys. #}
 {% macro days_to_merge(days) %}
   {%- if not is_merged() -%} {{ return(days) }} {%- endif -%}
+  {%- set plan = merge_plan(days, true) -%}
   {%- set key = config.require('key') -%}
-  {%- set changed = changed_days(days, true) -%}
-  {%- set newest = only_newest(days, changed, true) -%}
-  {%- set is_changed = is_one_of(changed) -%}
+  {%- set is_changed = is_one_of(plan.changed) -%}
   (
     select * from {{ days }} where file_name_date {{ is_changed }}
-    {%- if newest %} and {{ key }} in (select {{ key }} from {{ said() }}) {%- endif %}
+    {%- if plan.newest %} and {{ key }} in (select {{ key }} from {{ said() }}) {%- endif %}
     union all by name
     select * from {{ days }}
     where not file_name_date {{ is_changed }} and {{ key }} in (select {{ key }} from {{ unconfirmed() }})
     union all by name
     -- a name of a changed day comes from that day
     select * replace (case when not cast(named_at as date) {{ is_changed }} then named_at end as named_at)
-    from {{ members(newest) }}
+    from {{ members(plan.newest) }}
     where {{ key }} in (select {{ key }} from {{ said() }}) and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
   )
 {% endmacro %}
 
 
 {#
-  Whether there are files to merge into, whose days are known and whose SQL was this one. `dbt compile` and `dbt show` read
-  all of history.
+  Whether there are files to merge into: all of those that the state names, whole, by the model's SQL as it is. `dbt compile`
+  and `dbt show` read all of history.
 #}
 {% macro is_merged() %}
-  {%- if not execute or should_full_refresh() or flags.WHICH not in ('run', 'build') or not relation_exists(merged_days()) -%}
+  {%- if not execute or should_full_refresh() or flags.WHICH not in ('run', 'build') or not relation_exists(merged_days())
+    or not query_value("count(*) > 0 and count(*) filter (where rule <> " ~ quote_literal(local_md5(model.raw_code)) ~ ") = 0 from "
+      ~ merged_days()) -%}
     {{ return(false) }}
   {%- endif -%}
-  {{ return(query_value("count(*) > 0 and count(*) filter (where rule <> " ~ quote_literal(local_md5(model.raw_code))
-    ~ " or file_name_date not in (select unnest(partition_days(" ~ quote_literal(data_set_folder(this)) ~ ")))) = 0 from "
-    ~ merged_days())) }}
+  {{ return(query_value("count(*) = 0 from " ~ merged_days() ~ " where version <> '' and file_name_date not in ("
+    ~ "select regexp_extract(file, 'file_name_date=([0-9-]+)/[^/]+$', 1) from (select unnest(partition_paths("
+    ~ quote_literal(data_set_folder(this)) ~ ")) as file) where is_whole_file(file))")) }}
 {% endmacro %}
 
 
 {#
-  The days that are there and were not merged as they are, and those that were merged and have gone; else all. With another
-  one, or in a reload, also the day that was merged into its own partition only.
+  What is to be done, as of the state and the files: {is_merge, changed, newest}.
+
+  changed    the days that are there and were not merged as they are, and those that were merged and have gone; else all. With
+             another one, or in a reload, also the day that was merged into its own partition only
+  newest     the newest day, if it alone has changed, and no reload asks for all that it says; else none
 #}
-{% macro changed_days(days, is_merge) %}
-  {%- set merged = merged_days() if is_merge else '(select null as file_name_date, null as version, true as is_settled where false)' -%}
-  {{ return(run_query(
-    "with compared as (select file_name_date as day, there.version is distinct from merged.version as is_changed, is_settled from ("
-    ~ days_there(days, merged) ~ ") as there full join " ~ merged ~ " as merged using (file_name_date)) "
+{% macro merge_plan(days, is_merge) %}
+  {%- set changed = run_query(
+    "with merged as (select * from " ~ merged_days() ~ " where " ~ is_merge ~ "), "
+    ~ "compared as (select file_name_date as day, there.version is distinct from merged.version as is_changed, is_settled from ("
+    ~ days_there(days) ~ ") as there full join merged using (file_name_date)) "
     ~ "select day from compared where is_changed or (not is_settled and (" ~ (reload_window() is not none)
     ~ " or day <> any (select day from compared where is_changed))) order by all"
-  ).columns[0].values()) }}
+  ).columns[0].values() | list -%}
+  {#- Of one without a file, all are looked at. -#}
+  {%- set newest = query_value("max(day) from (select unnest(partition_days(" ~ quote_literal(data_set_folder(days)) ~ ")) as day) "
+    ~ "where cast(day as timestamp) <= " ~ future_begins() ~ " and day in (select unnest(partition_days(" ~ quote_literal(data_set_folder(this)) ~ ")))") -%}
+  {{ return({
+    'is_merge': is_merge,
+    'changed': changed,
+    'newest': newest if is_merge and changed == [newest] and not reload_window() else none,
+  }) }}
 {% endmacro %}
 
 
-{# The newest day, if it alone has changed, and no reload asks for all that it says; else none. #}
-{% macro only_newest(days, changed, is_merge) %}
-  {%- if is_merge and changed | length == 1 and not reload_window() and changed[0]
-    == query_value("list_max(partition_days(" ~ quote_literal(data_set_folder(days)) ~ "))") -%}
-    {{ return(changed[0]) }}
-  {%- endif -%}
-{% endmacro %}
-
-
-{# (file_name_date, version) of the partitions of `days`. One that is not loaded cannot have changed since it was merged. #}
-{% macro days_there(days, merged) -%}
+{#
+  (file_name_date, version) of the partitions of `days`, and of the dimension's own. One that is not loaded cannot have changed
+  since it was merged.
+#}
+{% macro days_there(days) -%}
   {%- set loaded = recorded_versions(days, false) %}
   select
     day as file_name_date,
-    coalesce(loaded.version, merged.version, 'unknown') as version
-  from (select unnest(partition_days({{ quote_literal(data_set_folder(days)) }})) as day)
+    case
+      when day in (select unnest(partition_days({{ quote_literal(data_set_folder(days)) }})))
+        then coalesce(loaded.version, nullif(merged.version, ''), 'unknown')
+      else 'no day'
+    end as version
+  from (
+    select unnest(partition_days({{ quote_literal(data_set_folder(days)) }})) as day
+    union
+    select unnest(partition_days({{ quote_literal(data_set_folder(this)) }}))
+  ) as partitions
   left join (
     select
       unnest([{% for day in loaded %}'{{ day }}', {% endfor %}]::varchar[]) as day,
       unnest([{% for version in loaded.values() %}'{{ version | join(' ') }}', {% endfor %}]::varchar[]) as version
   ) as loaded using (day)
-  left join {{ merged }} as merged on day = merged.file_name_date
+  left join {{ merged_days() }} as merged on day = merged.file_name_date
 {%- endmacro %}
 
 
 {# What the changed days say, key by key; if it is the newest alone, of the members that are its own. #}
-{% macro keys_of_changed_days(days, key, changed, newest) %}
+{% macro keys_of_changed_days(days, key, plan) %}
 create or replace temp table {{ said() }} as
 select
   {{ key }},
@@ -156,25 +176,25 @@ select
   max(last_seen_at) as last_seen_at,
   max(named_at) as named_at
 from {{ days }}
-where file_name_date {{ is_one_of(changed) }}
+where file_name_date {{ is_one_of(plan.changed) }}
 group by {{ key }};
-{% if newest -%}
+{% if plan.newest -%}
 delete from {{ said() }}
 where {{ key }} in (
   -- those of a day are much fewer than all
   select {{ key }} from {{ members() }}
-  where file_name_date <> date '{{ newest }}' and {{ key }} in (select {{ key }} from {{ said() }})
+  where file_name_date <> date '{{ plan.newest }}' and {{ key }} in (select {{ key }} from {{ said() }})
 )
 {%- endif %}
 {% endmacro %}
 
 
 {# The keys of which a changed day had said something, and says less by now. #}
-{% macro keys_to_ask_for(key, changed, newest) %}
-{%- set is_changed = is_one_of(changed) %}
+{% macro keys_to_ask_for(key, plan) %}
+{%- set is_changed = is_one_of(plan.changed) %}
 create or replace temp table {{ unconfirmed() }} as
 select there.{{ key }}
-from {{ members(newest) if changed else '(select * from ' ~ members() ~ ' limit 0)' }} as there
+from {{ members(plan.newest) if plan.changed else '(select * from ' ~ members() ~ ' limit 0)' }} as there
 left join {{ said() }} as said on there.{{ key }} = said.{{ key }}
 where
   (cast(there.first_seen_at as date) {{ is_changed }} and not coalesce(said.first_seen_at <= there.first_seen_at, false))
@@ -184,60 +204,70 @@ where
 
 
 {# The members that are made anew, each in the partition where it is; in that of its first day if it is in none. #}
-{% macro made_members(sql, key, is_merge, newest) %}
+{% macro made_members(sql, key, plan) %}
 {%- set is_new = not has_partitions(data_set_folder(this)) %}
 create or replace temp table {{ made() }} as
-select made.*
-  {%- if newest %} replace (date '{{ newest }}' as file_name_date)
-  {%- elif not is_new %} replace (coalesce(homes.file_name_date, made.file_name_date) as file_name_date)
-  {%- endif %}
+select made.* {% if not is_new %} replace (coalesce(homes.file_name_date, made.file_name_date) as file_name_date) {%- endif %}
 from ({{ sql }}) as made
-{% if not newest and not is_new -%}
+{% if not is_new -%}
 left join (
-  select {{ key }}, file_name_date from {{ members() }}
-  {%- if is_merge %}
+  select {{ key }}, file_name_date from {{ members(plan.newest) }}
+  {%- if plan.is_merge %}
   where {{ key }} in (select {{ key }} from {{ said() }} union all select {{ key }} from {{ unconfirmed() }})
   {%- endif %}
 ) as homes on made.{{ key }} = homes.{{ key }}
 {%- endif %}
 -- the partitions are read one by one
-order by made.file_name_date
+order by file_name_date
 {% endmacro %}
 
 
-{# (partition, whether it is a day of `days`): of members that are made anew or have left, and of the changed days. #}
-{% macro partitions_to_write(days, key, changed, is_merge) %}
+{# From now on, until all is written, the files are not what the state says. #}
+{% macro forget_versions(plan) %}
+{%- if not plan.is_merge %}
+delete from {{ merged_days() }}
+{%- else %}
+create or replace table {{ merged_days() }} as
+select * from {{ merged_days() }} where file_name_date not in (select unnest({{ plan.changed }}::varchar[]))
+union all by name
+select unnest({{ plan.changed }}::varchar[]) as file_name_date, '' as version,
+  {{ quote_literal(local_md5(model.raw_code)) }} as rule, false as is_settled
+{%- endif %}
+{% endmacro %}
+
+
+{# (partition, whether it is a day of `days`, whether it has a file): of members that are made or have left, and of changed days. #}
+{% macro partitions_to_write(days, key, plan) %}
 with partitions as (
-  select file_name_date from {{ made() }}
+  select cast(file_name_date as varchar) as day from {{ made() }}
   union
-  select cast(unnest({{ changed | list }}::varchar[]) as date)
+  select unnest({{ plan.changed }}::varchar[])
+  {%- if plan.is_merge %}
   union
-  {% if is_merge -%}
-  select file_name_date from {{ members() }} where {{ key }} in (select {{ key }} from {{ unconfirmed() }})
-  {%- else -%}
-  select cast(unnest(partition_days({{ quote_literal(data_set_folder(this)) }})) as date)
+  select cast(file_name_date as varchar) from {{ members() }} where {{ key }} in (select {{ key }} from {{ unconfirmed() }})
   {%- endif %}
 )
 select
-  cast(file_name_date as varchar),
-  cast(file_name_date as varchar) in (select unnest(partition_days({{ quote_literal(data_set_folder(days)) }})))
+  day,
+  day in (select unnest(partition_days({{ quote_literal(data_set_folder(days)) }}))),
+  day in (select unnest(partition_days({{ quote_literal(data_set_folder(this)) }})))
 from partitions
 order by all
 {% endmacro %}
 
 
 {# Writes a partition: what was made anew, and the rest as it was. One that is no day is only there for its members. #}
-{% macro write_members(key, day, is_a_day, is_merge) %}
+{% macro write_members(key, day, is_a_day, has_others) %}
   {%- set written = workplace(this) ~ '/written' -%}
   {%- set partition = data_set_folder(this) ~ '/file_name_date=' ~ day -%}
   {%- call statement('write_members', fetch_result=True, auto_begin=False) -%}
     copy (
       select * exclude (file_name_date) from {{ made() }} where file_name_date = date '{{ day }}'
-      {%- if is_merge %}
+      {%- if has_others %}
       union all by name
       select * exclude (file_name_date)
       from {{ members(day) }}
-      where {{ key }} not in (select {{ key }} from {{ said() }})
+      where {{ key }} not in (select {{ key }} from {{ made() }} where file_name_date = date '{{ day }}')
         and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
       {%- endif %}
       {{ or_null(key) }}
@@ -248,22 +278,23 @@ order by all
   {%- else -%}
     {%- do run_query("select remove_partition(" ~ quote_literal(partition) ~ ")") -%}
   {%- endif -%}
-  {{ return(day) }}
 {% endmacro %}
 
 
-{# The members that the files have: those of one partition, or all. #}
+{# The members that the files have: those of one partition, which must be there, or all. #}
 {% macro members(day=none) -%}
+  {%- if day -%}
+  (
+    select *, date '{{ day }}' as file_name_date
+    from read_parquet({{ quote_literal(data_set_folder(this) ~ '/file_name_date=' ~ day ~ '/data.parquet') }}, hive_partitioning = false)
+  )
+  {%- else -%}
   (
     select * replace (cast(file_name_date as date) as file_name_date)
     from {{ read_partitions(data_set_folder(this)) }}
-    where {{ "file_name_date = " ~ quote_literal(day) if day else "try_cast(file_name_date as date) is not null" }}
+    where try_cast(file_name_date as date) is not null
   )
-{%- endmacro %}
-
-
-{% macro is_one_of(days) -%}
-  in ({% for day in days %}date '{{ day }}'{{ ', ' if not loop.last }}{% else %}date 'infinity'{% endfor %})
+  {%- endif -%}
 {%- endmacro %}
 
 
@@ -273,12 +304,15 @@ order by all
 {% endmacro %}
 
 
-{# The table of merged days; and the folder is none that an earlier version wrote as one file. #}
-{% macro dimension_state(dimension) %}
+{% macro merged_days_table(dimension) %}
 create schema if not exists {{ dimension.schema }};
-create table if not exists {{ merged_days(dimension) }} (file_name_date varchar, version varchar, rule varchar, is_settled boolean);
-select remove_single_file({{ quote_literal(data_set_folder(dimension)) }})
+create table if not exists {{ merged_days(dimension) }} (file_name_date varchar, version varchar, rule varchar, is_settled boolean)
 {% endmacro %}
+
+
+{% macro is_one_of(days) -%}
+  in ({% for day in days %}date '{{ day }}'{{ ', ' if not loop.last }}{% else %}date 'infinity'{% endfor %})
+{%- endmacro %}
 
 
 {% macro said() -%} {{ this.identifier }}__said {%- endmacro %}

@@ -43,7 +43,7 @@ select
 create or replace temp table stg_streams__data_sets (name varchar, folder varchar, rule varchar);
 create or replace temp table stg_streams__dimensions (name varchar, days_table varchar, rule varchar);
 {% for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'dimension' -%}
-{{- dimension_state(relation_of(node.name)) }};
+{{- merged_days_table(relation_of(node.name)) }};
 insert into stg_streams__dimensions values (
   {{ quote_literal(node.alias) }},
   {{ quote_literal(merged_days(relation_of(node.name))) }},
