@@ -37,8 +37,8 @@
   {%- set plan = merge_plan(days, is_merged()) -%}
   {%- if plan.is_merge -%}
     {#- The model reads them. -#}
-    {%- do run_query(keys_of_changed_days(days, key, plan)) -%}
-    {%- do run_query(keys_to_ask_for(key, plan)) -%}
+    {%- do run_query(find_changed_keys(days, key, plan)) -%}
+    {%- do run_query(find_keys_to_recompute(key, plan)) -%}
   {%- else -%}
     {%- do run_query("select remove_partition(parse_dirpath(file)) from (select unnest(partition_paths("
       ~ quote_literal(data_set_folder(this)) ~ ")) as file) where not is_whole_file(file)") -%}
@@ -66,7 +66,7 @@
     {#- Not of the model where it was written: the files that it has read may have gone. -#}
     {{ partitioned_view(view, 'select * from ' ~ made() if plan.changed else sql, 'file_name_date') }}
   {%- endcall -%}
-  {%- for table in [said(), unconfirmed(), made()] -%} {%- do run_query("drop table if exists " ~ table) -%} {%- endfor -%}
+  {%- for table in [changed_keys(), keys_to_recompute(), made()] -%} {%- do run_query("drop table if exists " ~ table) -%} {%- endfor -%}
   {%- do persist_docs(view, model) -%}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}
@@ -85,15 +85,15 @@
   {%- set is_changed = is_one_of(plan.changed) -%}
   (
     select * from {{ days }} where file_name_date {{ is_changed }}
-    {%- if plan.newest %} and {{ key }} in (select {{ key }} from {{ said() }}) {%- endif %}
+    {%- if plan.newest %} and {{ key }} in (select {{ key }} from {{ changed_keys() }}) {%- endif %}
     union all by name
     select * from {{ days }}
-    where not file_name_date {{ is_changed }} and {{ key }} in (select {{ key }} from {{ unconfirmed() }})
+    where not file_name_date {{ is_changed }} and {{ key }} in (select {{ key }} from {{ keys_to_recompute() }})
     union all by name
     -- a name of a changed day comes from that day
     select * replace (case when not cast(named_at as date) {{ is_changed }} then named_at end as named_at)
     from {{ members(plan.newest) }}
-    where {{ key }} in (select {{ key }} from {{ said() }}) and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
+    where {{ key }} in (select {{ key }} from {{ changed_keys() }}) and {{ key }} not in (select {{ key }} from {{ keys_to_recompute() }})
   )
 {% endmacro %}
 
@@ -168,8 +168,8 @@
 
 
 {# What the changed days say, key by key; if it is the newest alone, of the members that are its own. #}
-{% macro keys_of_changed_days(days, key, plan) %}
-create or replace temp table {{ said() }} as
+{% macro find_changed_keys(days, key, plan) %}
+create or replace temp table {{ changed_keys() }} as
 select
   {{ key }},
   min(first_seen_at) as first_seen_at,
@@ -179,27 +179,27 @@ from {{ days }}
 where file_name_date {{ is_one_of(plan.changed) }}
 group by {{ key }};
 {% if plan.newest -%}
-delete from {{ said() }}
+delete from {{ changed_keys() }}
 where {{ key }} in (
   -- those of a day are much fewer than all
   select {{ key }} from {{ members() }}
-  where file_name_date <> date '{{ plan.newest }}' and {{ key }} in (select {{ key }} from {{ said() }})
+  where file_name_date <> date '{{ plan.newest }}' and {{ key }} in (select {{ key }} from {{ changed_keys() }})
 )
 {%- endif %}
 {% endmacro %}
 
 
 {# The keys of which a changed day had said something, and says less by now. #}
-{% macro keys_to_ask_for(key, plan) %}
+{% macro find_keys_to_recompute(key, plan) %}
 {%- set is_changed = is_one_of(plan.changed) %}
-create or replace temp table {{ unconfirmed() }} as
+create or replace temp table {{ keys_to_recompute() }} as
 select there.{{ key }}
 from {{ members(plan.newest) if plan.changed else '(select * from ' ~ members() ~ ' limit 0)' }} as there
-left join {{ said() }} as said on there.{{ key }} = said.{{ key }}
+left join {{ changed_keys() }} as changed on there.{{ key }} = changed.{{ key }}
 where
-  (cast(there.first_seen_at as date) {{ is_changed }} and not coalesce(said.first_seen_at <= there.first_seen_at, false))
-  or (cast(there.last_seen_at as date) {{ is_changed }} and not coalesce(said.last_seen_at >= there.last_seen_at, false))
-  or (cast(there.named_at as date) {{ is_changed }} and not coalesce(said.named_at >= there.named_at, false))
+  (cast(there.first_seen_at as date) {{ is_changed }} and not coalesce(changed.first_seen_at <= there.first_seen_at, false))
+  or (cast(there.last_seen_at as date) {{ is_changed }} and not coalesce(changed.last_seen_at >= there.last_seen_at, false))
+  or (cast(there.named_at as date) {{ is_changed }} and not coalesce(changed.named_at >= there.named_at, false))
 {% endmacro %}
 
 
@@ -213,7 +213,7 @@ from ({{ sql }}) as made
 left join (
   select {{ key }}, file_name_date from {{ members(plan.newest) }}
   {%- if plan.is_merge %}
-  where {{ key }} in (select {{ key }} from {{ said() }} union all select {{ key }} from {{ unconfirmed() }})
+  where {{ key }} in (select {{ key }} from {{ changed_keys() }} union all select {{ key }} from {{ keys_to_recompute() }})
   {%- endif %}
 ) as homes on made.{{ key }} = homes.{{ key }}
 {%- endif %}
@@ -244,7 +244,7 @@ with partitions as (
   select unnest({{ plan.changed }}::varchar[])
   {%- if plan.is_merge %}
   union
-  select cast(file_name_date as varchar) from {{ members() }} where {{ key }} in (select {{ key }} from {{ unconfirmed() }})
+  select cast(file_name_date as varchar) from {{ members() }} where {{ key }} in (select {{ key }} from {{ keys_to_recompute() }})
   {%- endif %}
 )
 select
@@ -268,7 +268,7 @@ order by all
       select * exclude (file_name_date)
       from {{ members(day) }}
       where {{ key }} not in (select {{ key }} from {{ made() }} where file_name_date = date '{{ day }}')
-        and {{ key }} not in (select {{ key }} from {{ unconfirmed() }})
+        and {{ key }} not in (select {{ key }} from {{ keys_to_recompute() }})
       {%- endif %}
       {{ or_null(key) }}
     ) to {{ quote_literal(written) }} (format parquet, compression zstd, compression_level 1, per_thread_output false)
@@ -315,8 +315,8 @@ create table if not exists {{ merged_days(dimension) }} (file_name_date varchar,
 {%- endmacro %}
 
 
-{% macro said() -%} {{ this.identifier }}__said {%- endmacro %}
-{% macro unconfirmed() -%} {{ this.identifier }}__unconfirmed {%- endmacro %}
+{% macro changed_keys() -%} {{ this.identifier }}__changed_keys {%- endmacro %}
+{% macro keys_to_recompute() -%} {{ this.identifier }}__keys_to_recompute {%- endmacro %}
 {% macro made() -%} {{ this.identifier }}__made {%- endmacro %}
 
 
