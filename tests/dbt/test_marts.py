@@ -138,7 +138,7 @@ def test_members_stay_where_they_are_when_their_first_day_is_removed(warehouse: 
     warehouse.add_file("2025-01-05T12:00:00", [one(7, 1)])
     warehouse.build()
     assert members(warehouse) == [(7, "05")]
-    assert_marts_equal_the_oracle(warehouse, is_settled=True)
+    assert_marts_equal_the_oracle(warehouse)
 
 
 def test_the_one_file_that_a_dimension_was_becomes_a_folder(warehouse: Warehouse) -> None:
