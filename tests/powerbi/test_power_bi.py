@@ -302,12 +302,12 @@ def test_files_have_the_columns(tmp_path: Path) -> None:
     warehouse.build()
     for name, columns in columns_in(TEXT).items():
         if name in models():
-            path = "file_name_date=2025-01-01/data.parquet" if is_by_day(name) else ""
-            schema = pq.ParquetFile(warehouse.data_dir / f"{name}.parquet" / path).schema_arrow
+            file = warehouse.data_dir / f"{name}.parquet" / "file_name_date=2025-01-01" / "data.parquet"
+            schema = pq.ParquetFile(file).schema_arrow
             written = {(field.name, ARROW_TYPES.get(str(field.type))) for field in schema}
             lists = {field.name for field in schema if str(field.type).startswith("list")}
-            day = {("file_name_date", "type date")} if is_by_day(name) else set()
-            assert {pair for pair in written if pair[0] not in lists} | day == set(columns), name
+            day = ("file_name_date", "type date")
+            assert {day, *(pair for pair in written if pair[0] not in lists)} == set(columns), name
 
 
 @needs_npm
