@@ -101,7 +101,7 @@ class Reader(threading.Thread):
 
 
 def pinged_runs(pings: PingServer, *, is_start: bool) -> set[str]:
-    """The ids of the runs whose start, or end, was pinged."""
+    """The ids of the runs that pinged their start, or their end."""
     return {query["rid"][0] for path, query, _ in pings.pings if path.endswith("/start") == is_start}
 
 
