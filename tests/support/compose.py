@@ -177,7 +177,7 @@ class Stack:
             time.sleep(1)
 
     def stop(self, name: str) -> None:
-        """What `docker compose stop` does: SIGTERM, and after the grace period SIGKILL; a warning names what is killed."""
+        """What `docker compose stop` does: SIGTERM, then SIGKILL to what is left, which a warning names."""
         grace = float(self.services[name].get("stop_grace_period", "10s").removesuffix("s"))
         process = self.processes.pop(name)
         process.terminate()
