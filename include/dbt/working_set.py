@@ -44,6 +44,14 @@ DISK_IS_FULL = ("No space left on device", "max_temp_directory_size")
 ImportFile = Callable[[Any, str, str, datetime, datetime], dict[str, Any]]
 
 
+def waiting_days(count: int, first: date, last: date) -> str:
+    """What is said of days that a run leaves to later ones."""
+    return (
+        f"{count:,} day(s) of raw wait to be loaded, {first} to {last}: each run loads some, the newest first. To load "
+        "all of them now: make reload ALL=1"
+    )
+
+
 class Rejected(ValueError):
     """A raw file that can be read, and is no snapshot; the message says why."""
 
@@ -342,7 +350,7 @@ class WorkingSet:
             first, last = self.start.date(), (self.end - timedelta(microseconds=1)).date()
             return [day for day, *_ in waiting if first <= day <= last]
         chosen: list[date] = []
-        is_any = False
+        loads_any = False
         # Of days that cannot leave yet.
         [(nb_rows,)] = self.query(
             "select coalesce(sum(nb_rows), 0)::bigint from stg.raw_files "
@@ -353,16 +361,13 @@ class WorkingSet:
         for day, paths, nb_known in waiting:
             # Files that are, or will be, quarantined cost nothing; their day is not the one that is always loaded.
             cost = sum(map(self.nb_rows, paths or [])) + (nb_known if paths else 0)
-            if cost and is_any and nb_rows + cost > self.max_rows:
+            if cost and loads_any and nb_rows + cost > self.max_rows:
                 break
-            is_any = is_any or cost > 0
+            loads_any = loads_any or cost > 0
             nb_rows += cost
             chosen.append(day)
         if later := [day for day, *_ in waiting[len(chosen) :]]:
-            self.logger.warning(
-                f"{len(later):,} more days of raw wait to be loaded, {later[-1]} to {later[0]}: each run loads some, "
-                "the newest first. To load all of them now: make reload ALL=1"
-            )
+            self.logger.warning(waiting_days(len(later), later[-1], later[0]))
         return chosen
 
     def nb_rows(self, path: str) -> int:

@@ -16,7 +16,7 @@ NEWS = (
 
 
 class Watch:
-    """Tells once that the project was changed, and again after the manifest was made anew."""
+    """Tells once that the project was changed, and again after the next manifest."""
 
     def __init__(self) -> None:
         self.is_told = False

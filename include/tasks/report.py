@@ -146,17 +146,14 @@ def clock_warnings(database: duckdb.DuckDBPyConnection) -> list[str]:
 
 def backlog_warnings(database: duckdb.DuckDBPyConnection) -> list[str]:
     """A warning if days of raw are left to later runs: each loads some (dbt var `max_rows_per_run`)."""
+    from include.dbt.working_set import waiting_days
+
     days, first, last = database.execute(
         "select count(distinct file_name_date), min(file_name_date), max(file_name_date) from stg.raw_files "
         "left join stg.raw_days using (file_name_date) "
         "where imported_at is null and error is null and state is distinct from 'loaded'"
     ).fetchall()[0]
-    if not days:
-        return []
-    return [
-        f"{days:,} day(s) of raw wait to be loaded, {first} to {last}: each run loads some, the newest first. To load "
-        "all of them now: make reload ALL=1"
-    ]
+    return [waiting_days(days, first, last)] if days else []
 
 
 def unrecognised(environment: settings.Settings) -> tuple[list[str], int]:

@@ -51,12 +51,12 @@ def test_a_backlog_is_loaded_newest_first_and_not_held_up_by_quarantined_files(w
     assert days_ago(warehouse, "loaded", "pruned") == [2, 3, 5]
     assert output.count("is quarantined") == 4
     assert (
-        f"4 more days of raw wait to be loaded, {NEWEST - timedelta(days=9)} to {NEWEST - timedelta(days=6)}: each run "
+        f"4 day(s) of raw wait to be loaded, {NEWEST - timedelta(days=9)} to {NEWEST - timedelta(days=6)}: each run "
         "loads some, the newest first. To load all of them now: make reload ALL=1"
     ) in output
     output = build(warehouse, 6)
     assert days_ago(warehouse, "loaded", "pruned") == [2, 3, 5, 6, 7, 8]
-    assert "1 more days of raw wait to be loaded" in output
+    assert "1 day(s) of raw wait to be loaded" in output
     assert "wait to be loaded" not in build(warehouse, 6)
     assert days_ago(warehouse, "loaded", "pruned") == [2, 3, 5, 6, 7, 8, 9]
     assert warehouse.published() == warehouse.oracle(*wholes)
@@ -93,7 +93,7 @@ def test_years_of_raw_never_lie_in_the_database_at_once_and_a_reload_of_everythi
         assert staged(warehouse) <= limit + 2 * of_a_day
         nb_days = nb_runs * limit // of_a_day
         assert days_ago(warehouse, "loaded", "pruned") == list(range(nb_days))
-        assert f"{400 - nb_days} more days of raw wait to be loaded" in output
+        assert f"{400 - nb_days} day(s) of raw wait to be loaded" in output
     assert sizes[2] < 1.2 * sizes[1]
     # What was never loaded is forgotten; the rest are enough for a reload.
     for file in files[32:]:

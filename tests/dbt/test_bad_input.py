@@ -56,7 +56,7 @@ def test_a_wrong_memory_limit_is_named(warehouse: Warehouse) -> None:
 
 
 def test_a_file_is_not_to_blame_for_too_little_memory(warehouse: Warehouse) -> None:
-    """Of a new day, and of one whose rows have left the database."""
+    """For a new day, and for a pruned one."""
     keep = ["--vars", '{"keep_days": 2}']
     warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-09T10:00:00": 9}, *keep)
     warehouse.build(*keep)  # what a run has settled, the next one prunes

@@ -87,7 +87,7 @@ def test_a_day_whose_last_file_was_imported_by_a_run_that_could_not_say_so_is_lo
 
 @pytest.fixture
 def half_loaded(warehouse: Warehouse) -> list[Path]:
-    """Two days that are loaded, of the first of which raw is gone, and of a new one some files: the run was killed."""
+    """Two loaded days, the first without its raw file, and a third whose first load was killed half way."""
     files = {"2025-01-08T10:00:00": 8, "2025-01-09T10:00:00": 9}
     gone, _ = warehouse.built(files, "--vars", json.dumps(KEEP))
     new = [warehouse.add_file(f"2025-01-10T{hour}:00:00", streams(hour)) for hour in (10, 11, 12)]

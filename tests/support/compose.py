@@ -176,13 +176,9 @@ class Stack:
             assert time.monotonic() < deadline, f"{name} is not healthy: {self.output(name)[-3000:]}"
             time.sleep(1)
 
-    def stop(self, name: str) -> float:
-        """What `docker compose stop` does: SIGTERM, and after the grace period SIGKILL to all that is left.
-
-        Returns the seconds it took. A warning says what had to be killed.
-        """
+    def stop(self, name: str) -> None:
+        """What `docker compose stop` does: SIGTERM, then SIGKILL to what is left, which a warning names."""
         grace = float(self.services[name].get("stop_grace_period", "10s").removesuffix("s"))
-        began = time.monotonic()
         process = self.processes.pop(name)
         process.terminate()
         try:
@@ -197,7 +193,6 @@ class Stack:
             process.wait()
             left = "\n".join([f"{name} did not end in {grace:g} s; these were killed:", *titles])
             warnings.warn(f"{left}\n{self.output(name)[-3000:]}", stacklevel=2)
-        return time.monotonic() - began
 
     def stop_all(self) -> None:
         """In the order of `docker compose down`: what others depend on goes last."""
