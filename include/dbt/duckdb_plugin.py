@@ -44,6 +44,9 @@ class Plugin(BasePlugin):
         # profiles.yml has the name alone, which dbt would take from whatever folder it was started in.
         database = self.data_dir / creds.path
         creds.path = str(database)
+        # A developer's target reads the same raw files and publishes beside, not over, what others read. Absolute, since
+        # views must work from any folder.
+        creds.external_root = str(self.data_dir if database.stem == "prod" else self.data_dir / database.stem)
         try:
             # Kept open until dbt has opened it, too, so that no other process gets in between.
             self.first = connect(database, config=config, tell=logger.warning)
@@ -81,13 +84,9 @@ class Plugin(BasePlugin):
             conn.create_function(function.__name__, function, types[:nb_arguments], result, side_effects=True)
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Tells SQL where the data is; absolute, since views must work from any folder."""
-        # A developer's target reads the same raw files and publishes beside, not over, what others read.
-        target = Path(self.creds.path).stem if self.creds else "prod"
-        reporting = self.data_dir if target == "prod" else self.data_dir / target
+        """Tells SQL where raw is."""
         raw_dir = self.raw_reader.url if self.raw_reader else self.data_dir / RAW_DATASET
-        for name, value in (("raw_dir", raw_dir), ("reporting_dir", reporting)):
-            cursor.execute(f"set variable {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
+        cursor.execute(f"set variable raw_dir = '{str(raw_dir).replace(chr(39), chr(39) * 2)}'")
         # Its bar would go to stdout, into the middle of the log.
         cursor.execute("set enable_progress_bar = false")
 

@@ -57,7 +57,7 @@ def report(ti: Any = None) -> dict[str, Any]:
 
     environment = settings.load()
     with connect(environment.data_dir / "prod.duckdb", read_only=True) as database:
-        files, set_aside = database.execute(
+        files, quarantined = database.execute(
             "select count(imported_at), list(file_name order by file_name) filter (error is not null) "
             "from stg.raw_files"
         ).fetchall()[0]
@@ -77,7 +77,7 @@ def report(ti: Any = None) -> dict[str, Any]:
         logger.warning("%s", warning)
     result = {
         "files": files,
-        "set_aside": set_aside or [],
+        "quarantined": quarantined or [],
         "rejected": rejected,
         "unrecognised": len(unknown),
         "empty_commits": empty_commits,

@@ -21,7 +21,7 @@ from airflow.sdk.io.store import _STORE_CACHE
 from dbt_process import dbt_here, forks
 from runs import TaskInstance, a_run
 from servers.cloud import Cloud
-from warehouse import Row, Warehouse, asked, streams
+from warehouse import Row, Warehouse, run_vars, streams
 
 from include.raw_storage import _handed_over
 from include.settings import RAW_DATASET, ROOT
@@ -242,7 +242,7 @@ def test_a_reload_forgets_an_object_that_was_removed(warehouse: CloudWarehouse, 
     warehouse.build()
     gone.unlink()
     warehouse.push()
-    warehouse.build(**asked(reload_start="2025-01-01", reload_end="2025-01-02"))
+    warehouse.build(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02"))
     assert warehouse.published() == warehouse.oracle()
 
     ti = TaskInstance()
@@ -254,7 +254,7 @@ def test_a_reload_forgets_an_object_that_was_removed(warehouse: CloudWarehouse, 
     assert warehouse.published() == warehouse.oracle()
 
 
-def test_a_torn_object_is_set_aside_by_name_until_it_is_whole(warehouse: CloudWarehouse) -> None:
+def test_a_torn_object_is_quarantined_by_name_until_it_is_whole(warehouse: CloudWarehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     torn = warehouse.add_file("2025-01-01T11:00:00", streams(2))
     whole = torn.read_bytes()

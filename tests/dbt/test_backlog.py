@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from marts import assert_marts_equal_the_oracle
-from warehouse import Row, Warehouse, asked
+from warehouse import Row, Warehouse, run_vars
 
 NEWEST = date(2025, 3, 1)
 
@@ -98,7 +98,7 @@ def test_years_of_raw_never_lie_in_the_database_at_once_and_a_reload_of_everythi
     # What was never loaded is forgotten; the rest are enough for a reload.
     for file in files[32:]:
         file.unlink()
-    window = asked(reload_start=NEWEST - timedelta(days=400), reload_end=NEWEST + timedelta(days=1))
+    window = run_vars(reload_start=NEWEST - timedelta(days=400), reload_end=NEWEST + timedelta(days=1))
     assert "wait to be loaded" not in build(warehouse, limit, **window)
     assert warehouse.published() == warehouse.oracle()
     build(warehouse, limit)

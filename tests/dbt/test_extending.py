@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from clone import clone, shell
 from guide import MART, add_mart, blocks
-from warehouse import Row, Warehouse, asked, replace, streams
+from warehouse import Row, Warehouse, replace, run_vars, streams
 
 # Days leave the database once their marts are there.
 KEEP = ["--vars", '{"keep_days": 0}']
@@ -78,7 +78,7 @@ class Copy:
     def build(self, *arguments: str, **about: object) -> str:
         """`dbt build`; without the tests of the other models."""
         options = ["--exclude", "test_type:generic", "--exclude-resource-type", "unit_test"]
-        done = self.warehouse.dbt("build", *(arguments or options), *KEEP, project=self.project, **asked(**about))
+        done = self.warehouse.dbt("build", *(arguments or options), *KEEP, project=self.project, **run_vars(**about))
         assert done.returncode == 0, done.stdout
         return done.stdout
 

@@ -83,7 +83,7 @@ def test_uncommitted_files_do_not_count_and_committed_loads_need_no_file(warehou
     assert pending.name not in {name for row in warehouse.published() for name in row[4]}
 
 
-def test_one_bad_file_is_set_aside_by_name_and_tried_again(warehouse: Warehouse) -> None:
+def test_one_bad_file_is_quarantined_by_name_and_tried_again(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     torn = warehouse.add_file("2025-01-01T11:00:00", streams(2))
     whole = torn.read_bytes()
@@ -186,7 +186,7 @@ def test_a_day_is_made_from_that_days_rows_only(warehouse: Warehouse) -> None:
     log = warehouse.scratch / "logs" / "dbt.log"
     log.unlink(missing_ok=True)
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.build(DBT_LOG_LEVEL_FILE="debug")
     copies = [re.split(r"\n\s+\) to ", text, maxsplit=1) for text in log.read_text().split("copy (")[1:]]
     rows = 2 * 122_880  # of DuckDB's row groups, which it reads as a whole
     with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:

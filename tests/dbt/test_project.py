@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from states import BY_DAY, DIMENSIONS
-from warehouse import Warehouse, asked, replace, streams
+from warehouse import Warehouse, replace, run_vars, streams
 
 from include.page.queries import LAST_SNAPSHOT, NAMES_OF_GAME, QUERIES
 from include.publish.publisher import reporting_data_sets
@@ -100,7 +100,7 @@ def test_a_users_own_model_is_tested(
     """Nothing records what changed in it, so that the hourly DAG's tests look at all of it, too."""
     (project / "models" / layer / "mine.sql").write_text("select cast(null as integer) as nothing")
     (project / "models" / layer / "mine.yml").write_text(USERS_MODEL.format(materialized=materialized))
-    done = warehouse.dbt("build", "--select", "mine", project=project, **asked(tested_hours=hours))
+    done = warehouse.dbt("build", "--select", "mine", project=project, **run_vars(tested_hours=hours))
     assert done.returncode == 1 and "Failure in test not_null_mine_nothing" in done.stdout, done.stdout
 
 
@@ -114,7 +114,7 @@ def test_by_hand_tests_look_at_all_days_and_in_the_hourly_dag_at_new_ones(wareho
     warehouse.query("insert into int.int_streams from int.int_streams", read_only=False)
     select = ["test", "--select", "test_name:unique_together"]
     assert "ERROR=2" in warehouse.dbt(*select).stdout
-    assert "ERROR=0" in warehouse.dbt(*select, **asked(tested_hours=2)).stdout
+    assert "ERROR=0" in warehouse.dbt(*select, **run_vars(tested_hours=2)).stdout
 
 
 def days_of_earlier_sql(model: str) -> str:
@@ -155,7 +155,7 @@ def test_days_that_show_an_earlier_sql_are_counted_until_they_are_reloaded(wareh
     assert "make reload START=2025-01-01 END=2025-01-03" in output
     after = warehouse.partitions()
     assert [day for day in after if after[day] != before[day]] == ["file_name_date=2025-01-04"]
-    days = asked(reload_start="2025-01-01", reload_end="2025-01-03")
+    days = run_vars(reload_start="2025-01-01", reload_end="2025-01-03")
     assert f"{days_of_earlier_sql(mart)}1" in warehouse.dbt(*run, project=project, **days).stdout
     # Of a day without raw files, no reload makes anything.
     for raw_file in (warehouse.raw / "twitch_streams").glob("17358*"):

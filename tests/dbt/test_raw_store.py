@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from states import FOLDER
 from store import URLS, CountingFileSystem, StoreWarehouse
-from warehouse import asked, streams
+from warehouse import run_vars, streams
 
 from include.dbt.raw_reader import RawReader
 from include.local.summary import summary
@@ -61,13 +61,13 @@ def test_a_late_file_counts_once_and_a_reload_takes_back_what_has_gone(warehouse
     assert {day for day in after if after[day] != before[day]} == {"file_name_date=2025-01-01"}
     assert warehouse.published() == warehouse.oracle()
     gone.unlink()
-    warehouse.build(**asked(reload_start="2025-01-01", reload_end="2025-01-02"))
+    warehouse.build(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02"))
     assert warehouse.published() == warehouse.oracle()
     warehouse.build("--full-refresh")
     assert warehouse.published() == warehouse.oracle()
 
 
-def test_a_bad_object_is_set_aside_by_name(warehouse: StoreWarehouse) -> None:
+def test_a_bad_object_is_quarantined_by_name(warehouse: StoreWarehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     torn = warehouse.add_file("2025-01-01T11:00:00", streams(2))
     whole = torn.read_bytes()
@@ -104,7 +104,7 @@ def test_a_store_that_fails_sets_no_file_aside(warehouse: StoreWarehouse) -> Non
     Path(f"{warehouse.store}.breaks").touch()
     done = warehouse.dbt("build", "--select", "stg_streams")
     assert done.returncode != 0 and f"RAW_URL={warehouse.url} could not be reached" in done.stdout
-    assert "quarantined" not in done.stdout and "signature" not in done.stdout
+    assert "is quarantined" not in done.stdout and "signature" not in done.stdout
     assert warehouse.query("select * from stg.raw_files where imported_at is not null") == before
     assert warehouse.query("select * from stg.raw_files where error is not null") == []
 

@@ -39,7 +39,7 @@ def test_rows_that_cannot_count_cost_themselves_alone(warehouse: Warehouse) -> N
     assert published == warehouse.oracle()
 
 
-def test_a_file_set_aside_and_moved_away_is_forgotten(warehouse: Warehouse) -> None:
+def test_a_quarantined_file_and_moved_away_is_forgotten(warehouse: Warehouse) -> None:
     torn = warehouse.add_file("2025-01-01T10:00:00", streams(1))
     torn.write_text("not Parquet")
     assert "is quarantined" in warehouse.build()

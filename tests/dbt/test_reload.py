@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from warehouse import Warehouse, asked, streams
+from warehouse import Warehouse, run_vars, streams
 
 from include.settings import DBT_PROJECT
 
@@ -219,9 +219,9 @@ def test_a_scheduler_asks_for_a_window_without_having_all_parsed_anew(three_days
     for path, day in zip((files[1], files[5]), days, strict=True):  # the second file of the day
         path.unlink()
         before = three_days.partitions()
-        done = three_days.dbt(*run, project=project, **asked(reload_start=day, reload_end=f"{day}T23:00:00"))
+        done = three_days.dbt(*run, project=project, **run_vars(reload_start=day, reload_end=f"{day}T23:00:00"))
         assert done.returncode == 0 and "partial parsing" not in done.stdout
         assert changed(before, three_days.partitions()) == {day}
     assert three_days.published() == three_days.oracle()
-    done = three_days.dbt("build", **asked(reload_start="2025-01-02"))
+    done = three_days.dbt("build", **run_vars(reload_start="2025-01-02"))
     assert done.returncode != 0 and "only reload_start is set" in done.stdout

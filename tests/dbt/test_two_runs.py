@@ -127,7 +127,7 @@ def test_years_of_small_files_at_once_are_tested_without_a_list_of_all_for_each(
         warehouse.add_file(f"2025-01-{1 + hour // 24:02}T{hour % 24:02}:00:00", streams(hour, 4)).name
         for hour in range(120)
     ]
-    warehouse.build(every_test=True)
+    warehouse.build(every_test=True, DBT_LOG_LEVEL_FILE="debug")
     statements = (warehouse.scratch / "logs" / "dbt.log").read_text().split("SQL status")
     of_the_key = [
         text for text in statements if "unique_together_int_streams" in text and "having count(*) > 1" in text

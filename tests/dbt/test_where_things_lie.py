@@ -14,7 +14,7 @@ import pytest
 from clone import clone, shell
 from marts import assert_marts_equal_the_oracle
 from states import FOLDER
-from warehouse import Warehouse, asked, streams
+from warehouse import Warehouse, run_vars, streams
 
 FOLDERS = ["--project-dir", "include/dbt", "--profiles-dir", "include/dbt"]
 
@@ -72,7 +72,7 @@ def test_dotenv_counts_for_all_settings_and_the_environment_wins(root: Path, pro
     ask = [
         "show",
         "--inline",
-        "select getvariable('reporting_dir'), current_setting('memory_limit')",
+        "select getvariable('raw_dir'), current_setting('memory_limit')",
         "--output",
         "json",
     ]
@@ -135,7 +135,7 @@ def test_data_sets_that_are_links_are_written_where_they_lead(warehouse: Warehou
     for path in (warehouse.raw / "twitch_streams").iterdir():
         path.unlink()
     warehouse.add_file("2025-01-02T10:00:00", streams(2))
-    warehouse.build(**asked(reload_start="2025-01-01", reload_end="2025-01-02", remove_empty_days=True))
+    warehouse.build(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02", remove_empty_days=True))
     assert not gone.exists() and not (facts / "file_name_date=2025-01-01").exists()
 
 

@@ -141,7 +141,7 @@ def test_bad_files_are_named_and_tried_again_and_stop_nothing_else(
     names = sorted(shown(path) for path in bad)
     assert [name for name in names if f"{name} is quarantined" not in output] == []
     assert f"Got {len(bad)} results" in output and "WARN=1" in output
-    assert result["set_aside"] == names
+    assert result["quarantined"] == names
     warnings = "\n".join(result["warnings"])
     # Each with its reason, as long as they are few.
     assert len(re.findall(r"Raw file .+ is quarantined: .+ It is tried again in each run[.]", warnings)) == report.NAMED
@@ -159,8 +159,8 @@ def test_bad_files_are_named_and_tried_again_and_stop_nothing_else(
     output = warehouse.build()
     assert "is quarantined" not in output and "WARN=0" in output
     assert warehouse.published() == warehouse.oracle(*ignored)
-    assert report.report()["set_aside"] == []
-    assert "quarantined" not in str(report.report()["warnings"])
+    assert report.report()["quarantined"] == []
+    assert "is quarantined" not in str(report.report()["warnings"])
 
 
 def test_bytes_that_changed_cost_their_own_file_or_day_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +183,6 @@ def test_bytes_that_changed_cost_their_own_file_or_day_alone(monkeypatch: pytest
     changed.append(warehouse.add_file("2025-01-02T12:00:00", absurd).name)
     warehouse.build()
     assert [row for row in warehouse.published() if row[0].day == 1] == whole
-    set_aside = report.report()["set_aside"]
+    quarantined = report.report()["quarantined"]
     read = warehouse.query("select file_name from stg.raw_files where error is null and file_name_date = '2025-01-02'")
-    assert sorted(set_aside + [name for (name,) in read]) == sorted(changed)
+    assert sorted(quarantined + [name for (name,) in read]) == sorted(changed)

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -244,10 +243,10 @@ def published(warehouse: Warehouse, mart: str) -> Rows:
     return result
 
 
-def assert_marts_equal_the_oracle(warehouse: Warehouse, day: date | None = None, *, is_settled: bool = False) -> None:
+def assert_marts_equal_the_oracle(warehouse: Warehouse, day: date | None = None) -> None:
     """All of the marts, or of those by day what they say of one.
 
-    Of a member that is older than the newest day, a dimension may lack what that day's files say, unless `is_settled`.
+    What the newest day says of a member of an earlier one is all in a dimension, or none of it.
     """
     raw = read_raw(warehouse)
     for mart, (_, oracle) in ORACLES.items():
@@ -265,23 +264,16 @@ def assert_marts_equal_the_oracle(warehouse: Warehouse, day: date | None = None,
                 for column, value in row.items()
                 if not is_same(there[key][column], value)
             }
-            if differing and mart not in BY_DAY and not is_settled:
-                assert there[key] in said_without_some_files(raw, mart, key), f"{mart} {key}: {differing}"
+            if differing and mart not in BY_DAY:
+                assert there[key] == said_before(raw, mart, key), f"{mart} {key}: {differing}"
             else:
                 assert not differing, f"{mart} {key}: {differing}"
 
 
-def said_without_some_files(raw: Raw, mart: str, key: tuple[Any, ...]) -> list[dict[str, Any]]:
-    """What a dimension may say of a member that an earlier day has seen: all but some files of the newest day."""
+def said_before(raw: Raw, mart: str, key: tuple[Any, ...]) -> dict[str, Any] | None:
+    """What all days but the newest say of a member."""
     newest = max(at.date() for at, *_ in raw.snapshots.values())
-    seen = [one for one in raw.seen if (one.user if mart == "dim_users" else one.game,) == key]
-    if all(one.day == newest for one in seen):
-        return []
-    files = sorted({one.file for one in seen if one.day == newest})
-    missing = (set(some) for n in range(1, len(files) + 1) for some in combinations(files, n))
-    return [
-        ORACLES[mart][1](Raw([one for one in seen if one.file not in some], raw.snapshots))[key] for some in missing
-    ]
+    return ORACLES[mart][1](Raw([one for one in raw.seen if one.day != newest], raw.snapshots)).get(key)
 
 
 def is_same(found: Any, value: Any) -> bool:

@@ -19,7 +19,7 @@ SNAPSHOT = {
 }
 FACTS = {
     "files": 5,
-    "set_aside": ["torn.parquet"],
+    "quarantined": ["torn.parquet"],
     "warnings": ["The raw file torn.parquet is quarantined."],
     "days": 1,
     "last_day": "2025-01-01",
@@ -42,7 +42,7 @@ def test_a_success_ping_tells_what_was_done_and_each_warning() -> None:
 
 
 def test_a_first_and_empty_snapshot_says_that_there_are_no_facts_yet() -> None:
-    facts = {"files": 1, "set_aside": [], "days": 0, "last_day": None, "last_day_rows": None}
+    facts = {"files": 1, "quarantined": [], "days": 0, "last_day": None, "last_day_rows": None}
     ti = TaskInstance({("extract", "return_value"): {**SNAPSHOT, "rows": 0}, ("report", "return_value"): facts}, {})
     text = pings.snapshot_success(context(a_run(), ti)) or ""
     assert "facts: none yet, 1 files in all" in text and "None" not in text

@@ -57,7 +57,7 @@
 
 {# The days of a data set that the first pipeline wrote, by the footers of its files. #}
 {% macro ancestor_days(relation) %}
-  {%- set files = "getvariable('reporting_dir') || '/" ~ relation.identifier ~ ".parquet/file_name_date=*/data.parquet'" -%}
+  {%- set files = quote_literal(data_set_folder(relation) ~ "/file_name_date=*/data.parquet") -%}
   {%- if query_value("count(*) from glob(" ~ files ~ ")") == 0 -%} {{ return([]) }} {%- endif -%}
   {{ return(run_query(
     "select distinct regexp_extract(file_name, 'file_name_date=([^/]*)/data.parquet$', 1) from parquet_kv_metadata(" ~ files

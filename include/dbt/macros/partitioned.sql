@@ -280,9 +280,9 @@ order by all
 
 {# ---- stored as Parquet #}
 
-{# The folder of a data set. #}
+{# The folder of a data set, in the adapter's root for files, which duckdb_plugin.py sets. #}
 {% macro data_set_folder(relation) %}
-  {{ return(query_value("getvariable('reporting_dir')") ~ '/' ~ relation.identifier ~ '.parquet') }}
+  {{ return(adapter.external_root() ~ '/' ~ relation.identifier ~ '.parquet') }}
 {% endmacro %}
 
 

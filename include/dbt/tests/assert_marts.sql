@@ -4,31 +4,43 @@
   Looked at are the days that were written in the last hours (var `tested_hours`), in a reload its own; but for what another run
   is at.
 #}
-{%- set facts = ref('fact_streams') %}
-{%- set marts = [facts, ref('agg_platform_hourly'), ref('agg_user_viewership'), ref('agg_game_viewership')] %}
-{% for mart, below, key, dimension, dimension_key in [
-    (facts, ref('agg_user_viewership'), 'user_id', ref('dim_users'), 'user_id'),
-    (facts, ref('agg_game_viewership'), game_key(), ref('dim_games'), 'game_key'),
-    (ref('agg_user_viewership'), ref('agg_user_viewership'), 'user_id', ref('dim_users'), 'user_id'),
-    (ref('agg_game_viewership'), ref('agg_game_viewership'), 'game_key', ref('dim_games'), 'game_key'),
-] -%}
-    {{ 'union all' if not loop.first }}
+{%- set facts, users, games = ref('fact_streams'), ref('agg_user_viewership'), ref('agg_game_viewership') %}
+{%- set marts = [facts, ref('agg_platform_hourly'), users, games] %}
+{%- set settled = {} %}
+{%- for mart in marts %} {%- do settled.update({mart.identifier: settled_days(mart.identifier)}) %} {%- endfor %}
+select
+    null as file_name_date,
+    null as problem
+where false
+{%- for days, dimension, key, dimension_key in [
+    (users, ref('dim_users'), 'user_id', 'user_id'), (games, ref('dim_games'), game_key(), 'game_key')
+] %}
+    {%- set unmerged = unmerged_days(days, dimension) %}
+    {%- for mart in [facts, days] %}
+        {%- set others = unmerged + days_without(days, mart) %}
+        {%- for day in loaded_days() if day not in settled[mart.identifier] or day not in settled[days.identifier] %}
+            {%- do others.append(day) %}
+        {%- endfor %}
+    union all
     select
-        cast(file_name_date as varchar) as file_name_date,
-        '{{ mart.identifier }}: {{ dimension_key }} ' || {{ key }} || ' is not in {{ dimension.identifier }}' as problem
+        cast(file_name_date as varchar),
+        '{{ mart.identifier }}: {{ dimension_key }} ' || {{ key }} || ' is not in {{ dimension.identifier }}'
     from {{ mart }}
     where
-        {{ in_step(mart, [mart, below], dimension) }}
+        {{ recent_partitions(mart) }}
+        and {{ on_days_of_this_run('file_name_date') }}
+        and file_name_date not {{ is_one_of(others) }}
         and {{ key }} not in (select {{ dimension_key }} from {{ dimension }})
-{% endfor %}
+    {%- endfor %}
+{%- endfor %}
 {# Of those that have just run; for the others, another run may be between two models. -#}
 {% for mart in marts if has_run(mart.identifier) -%}
-union all
-select
-    partition_value,
-    '{{ mart.identifier }} was not written'
-from ({{ wanted_days() }})
-where
-    {{ on_days_of_this_run('cast(partition_value as date)') }}
-    and cast(partition_value as date) not {{ is_one_of(settled_days(mart.identifier)) }}
+    union all
+    select
+        partition_value,
+        '{{ mart.identifier }} was not written'
+    from ({{ wanted_days() }})
+    where
+        {{ on_days_of_this_run('cast(partition_value as date)') }}
+        and cast(partition_value as date) not {{ is_one_of(settled[mart.identifier]) }}
 {% endfor %}
