@@ -44,8 +44,8 @@ class Plugin(BasePlugin):
         # profiles.yml has the name alone, which dbt would take from whatever folder it was started in.
         database = self.data_dir / creds.path
         creds.path = str(database)
-        # A developer's target reads the same raw files and publishes beside, not over, what others read. Absolute, since
-        # views must work from any folder.
+        # A developer's target reads the same raw files and publishes beside, not over, what others read. Absolute,
+        # since views must work from any folder.
         creds.external_root = str(self.data_dir if database.stem == "prod" else self.data_dir / database.stem)
         try:
             # Kept open until dbt has opened it, too, so that no other process gets in between.

@@ -25,6 +25,12 @@ def warehouse(folders: tuple[Path, Path]) -> Warehouse:
 
 
 @pytest.fixture
+def facts_only(warehouse: Warehouse) -> None:
+    """`build` makes the facts and what is below them: a third of the whole."""
+    warehouse.select = "+fact_streams"
+
+
+@pytest.fixture
 def project(folders: tuple[Path, Path]) -> Path:
     """A copy of the dbt project, to be changed: always in the same place, so that dbt parses what is other again."""
     copy = folders[1] / "project"

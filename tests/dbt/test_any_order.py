@@ -132,7 +132,7 @@ def test_any_order_of_events_ends_equal_to_the_oracle(warehouse: Warehouse) -> N
     run_state_machine_as_test(
         Pipeline,
         settings=settings(
-            max_examples=4,
+            max_examples=3,
             stateful_step_count=6,
             deadline=None,
             derandomize=True,

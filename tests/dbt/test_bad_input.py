@@ -12,6 +12,8 @@ from warehouse import Warehouse, streams
 
 from include.database import DatabaseBusyError, connect
 
+pytestmark = pytest.mark.usefixtures("facts_only")
+
 HOLD = """
 import duckdb, sys, time
 connection = duckdb.connect(sys.argv[1])
@@ -57,6 +59,7 @@ def test_a_wrong_memory_limit_is_named(warehouse: Warehouse) -> None:
 
 def test_a_file_is_not_to_blame_for_too_little_memory(warehouse: Warehouse) -> None:
     """For a new day, and for a pruned one."""
+    warehouse.select = ""
     keep = ["--vars", '{"keep_days": 2}']
     warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-09T10:00:00": 9}, *keep)
     warehouse.build(*keep)  # what a run has settled, the next one prunes

@@ -110,6 +110,7 @@ def rows(seed: int) -> list[Row]:
     return [{**row, "language": ["en", "other"][number % 2]} for number, row in enumerate(streams(seed))]
 
 
+@pytest.mark.airflow
 @pytest.mark.promise(
     "a mart is added or removed as the guide says",
     "two files are enough: it is a task, built, reloaded and published like the others, and leaves without a trace",

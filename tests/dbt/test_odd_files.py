@@ -16,6 +16,8 @@ from warehouse import Warehouse
 
 from include.settings import DBT_PROJECT
 
+pytestmark = pytest.mark.usefixtures("facts_only")
+
 NAN, INF = float("nan"), float("inf")
 ON_AIR = datetime(2025, 6, 1, 0, 30, tzinfo=UTC)
 ROWS: list[dict[str, Any]] = [
@@ -188,6 +190,7 @@ KEEP = ["--vars", '{"keep_days": 2}']
     "a new file is quarantined; imported history stays; nothing is pruned for it; the page says so and is not fresh",
 )
 def test_a_file_dated_in_the_future_is_quarantined_and_prunes_nothing(warehouse: Warehouse) -> None:
+    warehouse.select = ""
     now = warehouse.add_file(ahead(-1), rejected(0, 5))
     nearly = warehouse.add_file(ahead(0.9), rejected(0, 5))
     far = [warehouse.add_file(at, rejected(0, 5)) for at in (ahead(1.1), "2036-01-01T00:00:00", "2999-01-01T00:00:00")]
@@ -231,6 +234,7 @@ def run(warehouse: Warehouse, project: Path, *arguments: str) -> str:
 def test_a_clock_that_was_put_back_does_not_quarantine_history(
     warehouse: Warehouse, at_another_time: Callable[[str], Path]
 ) -> None:
+    warehouse.select = ""
     for day in (1, 2):
         warehouse.add_file(f"2025-06-0{day}T10:00:00", rejected(0, 5))
     warehouse.build(*KEEP)
@@ -248,6 +252,7 @@ def test_a_clock_that_was_put_back_does_not_quarantine_history(
 def test_a_file_of_the_future_that_an_earlier_version_imported_stays_and_prunes_nothing(
     warehouse: Warehouse, at_another_time: Callable[[str], Path]
 ) -> None:
+    warehouse.select = ""
     for at in ("2025-06-01T10:00:00", "2025-06-02T10:00:00", "2036-01-01T00:00:00"):
         warehouse.add_file(at, rejected(0, 5))
     run(warehouse, at_another_time("2040-01-01"), *KEEP)

@@ -18,6 +18,8 @@ from warehouse import Warehouse, streams
 from include.dbt.duckdb_plugin import empty_folder, remove_partition, replace_partition
 from include.partitions import exchange, partition_files, strangers, take_over
 
+pytestmark = pytest.mark.usefixtures("facts_only")
+
 ODD = [
     "file_name_date=2025-01-01/._data.parquet",
     "file_name_date=2025-01-01/data (1).parquet",
@@ -208,6 +210,7 @@ def test_files_with_long_lists_are_merged_in_little_memory(tmp_path: Path, datas
     "one warning names them; nobody reads, publishes or removes them",
 )
 def test_strangers_are_named_once_and_change_nothing(warehouse: Warehouse) -> None:
+    warehouse.select = ""
     warehouse.built({"2025-01-01T10:00:00": 1})
     litter(warehouse.facts)
     warehouse.add_file("2025-01-01T11:00:00", streams(2))

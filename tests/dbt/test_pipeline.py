@@ -16,6 +16,8 @@ import pytest
 from states import BY_DAY, FOLDER, TABLES
 from warehouse import HELIX, SNAPSHOT, Warehouse, streams
 
+pytestmark = pytest.mark.usefixtures("facts_only")
+
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Auckland"])
 def test_days_equal_the_oracle_in_any_timezone(warehouse: Warehouse, zone: str) -> None:
@@ -33,6 +35,7 @@ def test_days_equal_the_oracle_in_any_timezone(warehouse: Warehouse, zone: str) 
 
 
 def test_every_row_of_a_file_is_counted(warehouse: Warehouse) -> None:
+    warehouse.select = ""
     rows = streams(1)
     warehouse.add_file("2025-01-01T10:00:00", rows)
     warehouse.build()
@@ -165,6 +168,7 @@ def test_full_refresh_reads_everything_again(warehouse: Warehouse) -> None:
 
 
 def test_no_leftovers_outside_the_contract(warehouse: Warehouse) -> None:
+    warehouse.select = ""
     warehouse.built({"2025-01-01T10:00:00": 1})
     assert sorted(path.name for path in warehouse.data_dir.iterdir()) == FOLDER
     found = warehouse.query("select table_schema || '.' || table_name from information_schema.tables order by all")
@@ -183,6 +187,7 @@ def test_the_dev_target_leaves_what_others_read_alone(warehouse: Warehouse) -> N
 )
 def test_a_day_is_made_from_that_days_rows_only(warehouse: Warehouse) -> None:
     """By the plans of the queries that the materialization has run, with 35 days in the database."""
+    warehouse.select = ""
     log = warehouse.scratch / "logs" / "dbt.log"
     log.unlink(missing_ok=True)
     warehouse.add_file("2025-01-01T10:00:00", streams(1))

@@ -12,6 +12,8 @@ from warehouse import Warehouse, run_vars, streams
 
 from include.settings import DBT_PROJECT
 
+pytestmark = pytest.mark.usefixtures("facts_only")
+
 
 def window(start: str | None, end: str | None, **more: object) -> list[str]:
     return ["--vars", json.dumps({"reload_start": start, "reload_end": end, **more})]
@@ -140,6 +142,7 @@ def test_a_window_and_a_full_refresh_do_not_go_together(three_days: Warehouse) -
 
 
 def test_the_working_set_keeps_some_days_and_the_facts_keep_all(warehouse: Warehouse) -> None:
+    warehouse.select = ""
     keep = ["--vars", '{"keep_days": 2}']
     for day in (1, 5, 7, 8, 9):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
@@ -173,6 +176,7 @@ def test_the_working_set_keeps_some_days_and_the_facts_keep_all(warehouse: Wareh
 
 
 def test_a_pruned_day_is_not_made_again_without_a_file_that_its_facts_count(warehouse: Warehouse) -> None:
+    warehouse.select = ""
     keep = ["--vars", '{"keep_days": 2}']
     lost = warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.add_file("2025-01-09T10:00:00", streams(9))

@@ -95,8 +95,11 @@ def test_a_database_of_forty_days_is_taken_over(earlier: Warehouse) -> None:
 
 
 @pytest.mark.promise("the database is of an earlier version")
-@pytest.mark.parametrize("ago", [20, 38], ids=["kept", "pruned"])
-@pytest.mark.parametrize("unfinished", ["staged", "deduplicated", "removed", "late"])
+@pytest.mark.parametrize(
+    ("unfinished", "ago"),
+    [("staged", 20), ("deduplicated", 38), ("removed", 20), ("late", 20), ("late", 38)],
+    ids=["staged", "deduplicated after it was pruned", "removed", "late", "late after it was pruned"],
+)
 def test_what_a_killed_run_had_left_is_finished(earlier: Warehouse, ago: int, unfinished: str) -> None:
     day = DAYS[ago]
     first = raw_file(earlier, day, 0)

@@ -62,6 +62,7 @@ class Warehouse:
     data_dir: Path
     scratch: Path
     target: Path = Path()  # of the last dbt command
+    select: str = ""  # what `build` builds; all if empty
 
     @property
     def raw(self) -> Path:
@@ -117,6 +118,8 @@ class Warehouse:
         Of the data tests, those of one column or key take half of its time: they run where `every_test` asks for it.
         """
         options = ["--exclude-resource-type", "unit_test", *([] if every_test else ["--exclude", "test_type:generic"])]
+        if self.select and "--select" not in arguments:
+            options += ["--select", self.select, "--indirect-selection", "cautious"]
         done = self.dbt("build", *options, *arguments, cwd=cwd, **environ)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -126,7 +129,7 @@ class Warehouse:
 
         Built once, and copied after that: to the same data folder, since the views name their files by absolute paths.
         """
-        key = hashlib.sha256(repr((files, arguments, count)).encode()).hexdigest()[:16]
+        key = hashlib.sha256(repr((files, arguments, count, self.select)).encode()).hexdigest()[:16]
         copy = self.scratch / "built" / key
         if not copy.exists():
             for at, seed in files.items():
