@@ -60,7 +60,7 @@ reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14
 	@$(BIN)/python -m include.local reload --start '$(START)' --end '$(END)' --all '$(ALL)'
 
 test: $(VENV)/.installed-dev $(MANIFEST) ## What needs neither a running Airflow nor a browser, and one pipeline run through a scheduler
-	@$(BIN)/python -m pytest -m "not airflow"
+	@$(BIN)/python -m pytest -n logical -m "not airflow"
 
 test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: Airflow, its web UI in a browser, and the README's commands too
 	@$(BIN)/python -m pytest

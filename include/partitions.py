@@ -91,12 +91,16 @@ def take_over(data_set: str, workplace: str, columns: str, everything: bool = Fa
         duckdb.Error: the disk is full.
     """
     end_exchanges(Path(data_set))
-    told = []
+    found = {
+        day: (folder, _to_take_over(folder, everything)) for day, folder in partition_folders(Path(data_set)).items()
+    }
+    told: list[str] = []
+    if not any(files for _, files in found.values()):
+        return told
     with duckdb.connect(config={"memory_limit": "200MB", "threads": 1, "temp_directory": ""}) as database:
         database.execute("set TimeZone = 'UTC'")
         schema = Schema(database, dict(json.loads(columns)), Path(workplace))
-        for day, folder in partition_folders(Path(data_set)).items():
-            files = _to_take_over(folder, everything)
+        for day, (folder, files) in found.items():
             names = ", ".join(path.name for path in files)
             done = f"became {FILE}" if names != FILE else "had another schema, and was rewritten"
             try:

@@ -37,7 +37,8 @@
   {%- if config.get('contract').enforced -%}
     {%- do get_assert_columns_equivalent(sql) -%}
   {%- endif -%}
-  {%- do prepare_folder(this) -%}
+  {%- set columns = run_query("describe " ~ sql).rows -%}
+  {%- do prepare_folder(this, columns) -%}
   {%- set plan = merge_plan(days) -%}
   {%- set written = [] -%}
   {%- if plan.changed -%}
@@ -63,12 +64,11 @@
   {%- do log(this.identifier ~ ": " ~ plan.changed | length ~ " days merged, " ~ written | unique | list | length
     ~ " partitions written", info=True) -%}
 
-  {%- do run_query("create or replace temp view " ~ rows_to_merge() ~ " as select * from " ~ days) -%}
   {%- call statement('main') -%}
-    {{ partitioned_view(view, sql, 'file_name_date') }}
+    {{ partitioned_view(view, columns, 'file_name_date') }}
   {%- endcall -%}
-  {%- for table in [changed_keys(), keys_to_recompute(), made()] -%} {%- do run_query("drop table if exists " ~ table) -%} {%- endfor -%}
-  {%- do run_query("drop view " ~ rows_to_merge()) -%}
+  {%- do run_query("drop view " ~ rows_to_merge() ~ "; drop table if exists " ~ changed_keys() ~ "; drop table if exists "
+    ~ keys_to_recompute() ~ "; drop table if exists " ~ made()) -%}
   {%- do persist_docs(view, model) -%}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}

@@ -36,8 +36,10 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
   {%- do adapter.commit() if pre_hooks | selectattr('transaction') | list -%}
 
+  {%- set columns = run_query("describe " ~ sql).rows -%}
+  {%- set place = none if is_table else workplace(this) -%}
   {%- do drop_plain_table(relation) if not is_table -%}
-  {%- do prepare_table(relation) if is_table else prepare_folder(this) -%}
+  {%- do prepare_table(relation, columns) if is_table else prepare_folder(this, columns) -%}
   {%- set rule = rule_of(model) -%}
   {%- set wanted = settled_partitions(partition_by) -%}
   {%- set recorded = recorded_versions(this, is_table) -%}
@@ -45,14 +47,14 @@
   {%- for value, inputs in wanted if should_full_refresh() or recorded.get(value) != [inputs, rule] -%}
     {%- set query = modules.re.sub(marker, "\\1 = " ~ quote_literal(value).replace("\\", "\\\\"), sql) -%}
     {%- set nb_rows = write_rows(this, query, partition_by, value, inputs, rule) if is_table
-      else write_file(this, query, partition_by, value, inputs, rule) -%}
+      else write_file(this, query, partition_by, value, inputs, rule, place) -%}
     {%- do made.append(value ~ ' (' ~ nb_rows ~ ' rows)') -%}
   {%- endfor -%}
   {%- set gone = run_query(partitions_to_remove(this, is_table)).columns[0].values() -%}
-  {%- do remove_rows(this, partition_by, gone) if is_table else remove_files(this, gone) -%}
+  {%- do remove_rows(this, partition_by, gone) if is_table else remove_files(this, gone, place) -%}
 
   {%- call statement('main') -%}
-    {{ 'select 1' if is_table else partitioned_view(relation, sql, partition_by) }}
+    {{ 'select 1' if is_table else partitioned_view(relation, columns, partition_by) }}
   {%- endcall -%}
   {%- do log(this.identifier ~ ": " ~ made | length ~ " of " ~ wanted | length ~ " loaded partitions made"
     ~ (": " ~ made | join(', ') if made else "; they are up to date"), info=True) -%}
@@ -230,9 +232,9 @@ order by all
 
 
 {# The table and that of its versions; both anew where the model has other columns, since all rows are made again then. #}
-{% macro prepare_table(relation) %}
+{% macro prepare_table(relation, columns) %}
   {%- set there, wanted = [], [] -%}
-  {%- for row in run_query("describe " ~ sql).rows -%} {%- do wanted.append([row[0], row[1]]) -%} {%- endfor -%}
+  {%- for row in columns -%} {%- do wanted.append([row[0], row[1]]) -%} {%- endfor -%}
   {#- Not by the adapter, which would begin a transaction. -#}
   {%- for name, data_type in run_query("select column_name, data_type from duckdb_columns() where database_name = "
     ~ "current_database() and schema_name = " ~ quote_literal(relation.schema) ~ " and table_name = "
@@ -300,17 +302,14 @@ order by all
 
 
 {# Ends what a kill has left, and gives files of the first pipeline the model's columns (include/parquet_schema.py). #}
-{% macro prepare_folder(relation) %}
+{% macro prepare_folder(relation, columns) %}
   {%- set location = data_set_folder(relation) -%}
-  {%- do run_query("select empty_folder(" ~ quote_literal(workplace(relation)) ~ ")") -%}
-  {%- set columns = [] -%}
-  {%- for row in run_query("describe " ~ sql).rows if row[0] != config.get('partition_by', 'file_name_date') -%}
-    {%- do columns.append([row[0], row[1]]) -%}
-  {%- endfor -%}
+  {%- set wanted = [] -%}
+  {%- for row in columns if row[0] != config.get('partition_by', 'file_name_date') -%} {%- do wanted.append([row[0], row[1]]) -%} {%- endfor -%}
   {#- Files under the right name are looked into once, in a database that is new or was taken over. -#}
   {%- set is_new = not relation_exists(relation) -%}
-  {%- set taken_over = "select unnest(take_over(" ~ quote_literal(location) ~ ", " ~ quote_literal(workplace(relation)) ~ ", "
-    ~ quote_literal(tojson(columns)) ~ ", " ~ is_new ~ "))" -%}
+  {%- set taken_over = "select unnest(take_over(" ~ quote_literal(location) ~ ", empty_folder(workplace(" ~ quote_literal(location) ~ ")), "
+    ~ quote_literal(tojson(wanted)) ~ ", " ~ is_new ~ "))" -%}
   {%- for row in run_query(taken_over).rows -%}
     {%- do log(relation.identifier ~ ": " ~ row[0], info=True) -%}
   {%- endfor -%}
@@ -328,12 +327,12 @@ order by all
   Writes a partition's file beside the data set, with its version in the footer, and renames it into its place; returns the
   number of rows. A day without rows has a file, too, since only that tells it from one that was not made.
 #}
-{% macro write_file(relation, query, partition_by, value, inputs, rule) %}
-  {%- set written = workplace(relation) ~ '/written' -%}
+{% macro write_file(relation, query, partition_by, value, inputs, rule, place) %}
+  {%- set written = place ~ '/written' -%}
   {%- set partition = data_set_folder(relation) ~ '/' ~ partition_by ~ '=' ~ value -%}
-  {#- Else the file would be written in no order, however the query is sorted. -#}
-  {%- do run_query("set preserve_insertion_order = true") -%}
   {%- call statement('write_file', fetch_result=True, auto_begin=False) -%}
+    -- else the file would be written in no order, however the query is sorted
+    set preserve_insertion_order = true;
     copy (
       select * exclude ({{ partition_by }}) from (select * from ({{ query }}) {{ or_null(partition_by) }})
     ) to {{ quote_literal(written) }} (
@@ -341,18 +340,17 @@ order by all
       kv_metadata {inputs: {{ quote_literal(inputs) }}, rule: {{ quote_literal(rule) }}}
     )
   {%- endcall -%}
-  {%- do run_query("set preserve_insertion_order = false") -%}
-  {%- do run_query("select replace_partition(" ~ quote_literal(written) ~ ", " ~ quote_literal(partition) ~ ")") -%}
+  {%- do run_query("set preserve_insertion_order = false; select replace_partition(" ~ quote_literal(written) ~ ", " ~ quote_literal(partition) ~ ")") -%}
   {{ return(load_result('write_file')['data'][0][0]) }}
 {% endmacro %}
 
 
-{% macro remove_files(relation, days) %}
+{% macro remove_files(relation, days, place) %}
   {%- for day in days -%}
     {%- do run_query("select remove_partition(" ~ quote_literal(data_set_folder(relation) ~ '/file_name_date=' ~ day) ~ ")") -%}
     {%- do log(relation.identifier ~ ": " ~ day ~ " removed", info=True) -%}
   {%- endfor -%}
-  {%- do run_query("select remove_folder(" ~ quote_literal(workplace(relation)) ~ ")") -%}
+  {%- do run_query("select remove_folder(" ~ quote_literal(place) ~ ")") -%}
 {% endmacro %}
 
 
@@ -393,14 +391,14 @@ order by all
   lack is null, and so are all where there is none. A union with a typed select of nothing would say the same in less,
   and have each query read all partitions, whichever it asks for.
 #}
-{% macro partitioned_view(view, sql, partition_by) %}
+{% macro partitioned_view(view, columns, partition_by) %}
   {%- set location = data_set_folder(this) -%}
   {%- set is_any = has_partitions(location) -%}
   {%- set there = get_column_schema_from_query("select * from " ~ read_partitions(location, partition_by)) | map(attribute='name') | list if is_any else [] -%}
   create or replace view {{ view }} as
   select
-    {% for column in get_column_schema_from_query(sql) -%}
-      cast({{ adapter.quote(column.name) if column.name in there else 'null' }} as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
+    {% for column in columns -%}
+      cast({{ adapter.quote(column[0]) if column[0] in there else 'null' }} as {{ column[1] }}) as {{ adapter.quote(column[0]) }}{{ ',' if not loop.last }}
     {% endfor %}
   {% if is_any -%}
   from {{ read_partitions(location, partition_by) }}
