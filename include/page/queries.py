@@ -285,7 +285,8 @@ LAST_SNAPSHOT = """
     from {agg_platform_hourly}
 """
 
-# The newest name; where there is no table of games yet, or not yet this one, that of the range.
+# The name that the dimension has, which is up to a day old; where there is no table of games yet, or not yet this one,
+# that of the range.
 NAMES_OF_GAME = {
     "dim_games": "select game_id, game_name from {dim_games} where game_key = $key",
     "agg_game_viewership": """

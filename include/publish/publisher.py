@@ -109,7 +109,7 @@ class Publisher:
         self.check_loss(wanted)
         self.target.clean(self.data_sets)
         # A data set that was one file is a folder now, which cannot be where a file is.
-        replaced = [path for path in self.there if any(file.startswith(f"{path}/") for file in wanted)]
+        replaced = sorted(self.there.keys() & {f"{name}.parquet" for name in self.data_sets})
         self.remove(replaced)
         changed = [local for local in wanted.values() if not self.is_published(local)]
         uploaded = self.upload_all(changed)

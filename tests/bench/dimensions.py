@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -34,25 +36,35 @@ def merged(folder: Path, members: int, streams: int, runs: int) -> tuple[list[Co
     """`dbt run --select dim_users` where an earlier day has seen so many channels.
 
     Returns:
-        The costs of the last hours of a day, and of a reload after each, which merges all that the day says.
+        The costs of the last hours of a day, and of the first one of the next day, which merges what that day says.
     """
     data_dir = folder / "data"
     dbt = Dbt(data_dir, folder / "dbt")
     give_history(data_dir, 1, streams, hours=runs + 3)
     forget(data_dir)
-    before = data_dir / "agg_user_viewership.parquet" / f"file_name_date={FIRST - DAY}" / "data.parquet"
-    before.parent.mkdir(parents=True)
-    raw = f"{RawFolder(data_dir).files}/*.parquet"
-    with duckdb.connect() as database:
-        database.execute(DAY_OF_MEMBERS.format(day=FIRST - DAY, members=members, path=before, raw=raw))
+    add_day(data_dir, FIRST - DAY, members)
     held_back = HeldBack(data_dir, runs)
     dbt.build()
     hours, days = [], []
-    window = {"reload_start": str(FIRST), "reload_end": str(FIRST + DAY)}
     for _ in range(runs):
         age(data_dir)
         held_back.arrive()
         dbt.build("--select", "+agg_user_viewership")
         hours.append(dbt.build("--select", "dim_users"))
-        days.append(dbt.build("--select", "dim_users", **window))
+    copy = shutil.copytree(data_dir, folder / "copy", dirs_exist_ok=True)
+    for _ in range(runs):
+        add_day(data_dir, FIRST + DAY, 1_000)
+        days.append(dbt.build("--select", "dim_users"))
+        shutil.rmtree(data_dir)
+        shutil.copytree(copy, data_dir)
+    shutil.rmtree(copy)
     return hours, days
+
+
+def add_day(data_dir: Path, day: date, members: int) -> None:
+    """A day of so many other channels, and of half of those of the history."""
+    path = data_dir / "agg_user_viewership.parquet" / f"file_name_date={day}" / "data.parquet"
+    path.parent.mkdir(parents=True)
+    raw = f"{RawFolder(data_dir).files}/*.parquet"
+    with duckdb.connect() as database:
+        database.execute(DAY_OF_MEMBERS.format(day=day, members=members, path=path, raw=raw))

@@ -202,3 +202,20 @@ def test_a_merge_into_a_dimension_that_was_killed_is_taken_back_with_what_it_mer
     late.unlink()
     build(warehouse, reload_start="2025-01-08", reload_end="2025-01-09")
     assert_marts_equal_the_oracle(warehouse)
+
+
+@pytest.mark.promise("a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation")
+@pytest.mark.parametrize("loss", ["lost", "torn"])
+def test_a_partition_that_is_lost_after_its_merge_was_killed_is_made_again(warehouse: Warehouse, loss: str) -> None:
+    for day in (7, 8, 9):
+        warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
+    build(warehouse)
+    warehouse.add_file("2025-01-07T09:00:00", streams(4))
+    kill(warehouse, "/dim_users.parquet.tmp/written")
+    file = warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-07" / "data.parquet"
+    if loss == "lost":
+        shutil.rmtree(file.parent)
+    else:
+        file.write_bytes(file.read_bytes()[:-9])
+    build(warehouse)
+    assert_marts_equal_the_oracle(warehouse)

@@ -154,7 +154,8 @@ def test_the_one_file_that_a_dimension_was_becomes_a_folder(warehouse: Warehouse
         file = (folder / "file_name_date=2025-01-01" / "data.parquet").read_bytes()
         shutil.rmtree(folder)
         folder.write_bytes(file)
-        warehouse.query(f"drop table dwh.{name}__days", read_only=False)
+        # Of the version that wrote it.
+        warehouse.query(f"alter table dwh.{name}__days drop column is_settled", read_only=False)
     warehouse.build("--select", "dim_users", "--exclude-resource-type", "test")
     warehouse.build()
     assert_marts_equal_the_oracle(warehouse)
@@ -310,3 +311,31 @@ def test_a_stranger_among_the_facts_is_found(warehouse: Warehouse) -> None:
         "agg_game_viewership: game_key 5 is not in dim_games",
     ):
         assert problem in problems
+
+
+def test_one_that_only_the_newest_day_still_knows_is_its_own_also_when_all_is_made_anew(warehouse: Warehouse) -> None:
+    lost = warehouse.add_file("2025-01-04T10:00:00", [one(7, 1)])
+    warehouse.add_file("2025-01-05T10:00:00", [one(8, 1)])
+    again = warehouse.add_file("2025-01-06T10:00:00", [one(7, 1)])
+    warehouse.add_file("2025-01-06T11:00:00", [one(9, 1)])
+    warehouse.build()
+    lost.unlink()
+    marts = ["--exclude", "dim_users", "dim_games", "test_type:generic", "assert_marts"]
+    warehouse.build(*marts, **run_vars(reload_start="2025-01-04", reload_end="2025-01-05", remove_empty_days=True))
+    warehouse.build("--full-refresh", "--select", "dim_users", "dim_games", "--exclude-resource-type", "test")
+    assert members(warehouse) == [(7, "06"), (8, "05"), (9, "06")]
+    assert_marts_equal_the_oracle(warehouse)
+    again.unlink()
+    warehouse.build(**run_vars(reload_start="2025-01-06", reload_end="2025-01-07"))
+    assert members(warehouse) == [(8, "05"), (9, "06")]
+    assert_marts_equal_the_oracle(warehouse)
+
+
+def test_the_only_day_leaves_when_the_next_one_comes(warehouse: Warehouse) -> None:
+    lost = warehouse.add_file("2025-01-01T10:00:00", [one(7, 1)])
+    warehouse.build()
+    lost.unlink()
+    warehouse.add_file("2025-01-02T10:00:00", [one(7, 1), one(8, 1)])
+    warehouse.build(**run_vars(reload_start="2025-01-01", reload_end="2025-01-03", remove_empty_days=True))
+    assert members(warehouse) == [(7, "02"), (8, "02")]
+    assert_marts_equal_the_oracle(warehouse)

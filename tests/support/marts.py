@@ -227,9 +227,12 @@ ORACLES: dict[str, tuple[list[str], Callable[[Raw], Rows]]] = {
 }
 
 
-def published(warehouse: Warehouse, mart: str) -> Rows:
-    """All rows of a mart by key, as a reader of the Parquet sees them; of a dimension, without the partition."""
-    files = sorted((warehouse.data_dir / f"{mart}.parquet").glob("*/*.parquet"))
+def published(warehouse: Warehouse, mart: str, *, newest_only: bool = False) -> Rows:
+    """The rows of a mart by key, as a reader of the Parquet sees them; of a dimension, without the partition.
+
+    All of them, or those of the newest partition.
+    """
+    files = sorted((warehouse.data_dir / f"{mart}.parquet").glob("*/*.parquet"))[-1 if newest_only else 0 :]
     if not files:
         return {}
     keys = ORACLES[mart][0]
@@ -257,6 +260,7 @@ def assert_marts_equal_the_oracle(warehouse: Warehouse, day: date | None = None)
             for rows in (published(warehouse, mart), oracle(raw))
         )
         assert there.keys() == expected.keys(), mart
+        members_of_newest = published(warehouse, mart, newest_only=True)
         for key, row in expected.items():
             assert there[key].keys() == row.keys()
             differing = {
@@ -264,7 +268,7 @@ def assert_marts_equal_the_oracle(warehouse: Warehouse, day: date | None = None)
                 for column, value in row.items()
                 if not is_same(there[key][column], value)
             }
-            if differing and mart not in BY_DAY:
+            if differing and mart not in BY_DAY and key not in members_of_newest:
                 assert there[key] == said_before(raw, mart, key), f"{mart} {key}: {differing}"
             else:
                 assert not differing, f"{mart} {key}: {differing}"

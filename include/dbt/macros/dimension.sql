@@ -1,7 +1,7 @@
 {#
   Materialization `dimension`: all keys that any day has named, with the latest name of each and when it was first and last
-  seen. Stored like a data set by day (macros/partitioned.sql); the partition of a member is the day on which it was added,
-  and never another one.
+  seen. Stored like a data set by day (macros/partitioned.sql); the partition of a member is the day on which it was added.
+  It stays there, unless the newest day alone still knows it.
 
   The model reads another one, a `partitioned` one by `file_name_date` with one row per day and key, through
   `days_to_merge(ref(...))`, and says what all days together say of a key. Of both, these columns have a meaning here:
@@ -43,7 +43,9 @@
   {%- set written = [] -%}
   {%- if plan.changed -%}
     {%- do run_query(forget_versions(plan)) -%}
-    {%- if not plan.is_merge -%}
+    {%- set earlier = plan.changed | reject('equalto', plan.newest) | list -%}
+    {%- do written.extend(merge_days(sql, days, key, earlier, plan.newest)) if plan.is_merge and earlier -%}
+    {%- if not plan.is_merge or not has_partitions(data_set_folder(this)) -%}
       {%- do run_query("select remove_partition(parse_dirpath(file)) from (select unnest(partition_paths("
         ~ quote_literal(data_set_folder(this)) ~ ")) as file) where not is_whole_file(file)") -%}
       {%- if plan.newest -%}
@@ -52,11 +54,9 @@
           "(select * from " ~ days ~ " where " ~ key ~ " not in (select " ~ key ~ " from " ~ its_own ~ "))")) -%}
       {%- endif -%}
       {%- do run_query(all_rows(days, key, plan.newest)) -%}
-      {%- do written.extend(write_members(sql, days, key, plan.changed, is_merge=false)) -%}
-    {%- else -%}
-      {%- set earlier = plan.changed | reject('equalto', plan.newest) | list -%}
-      {%- do written.extend(merge_days(sql, days, key, earlier, plan.newest)) if earlier -%}
-      {%- do written.extend(merge_days(sql, days, key, [plan.newest], plan.newest)) if plan.newest -%}
+      {%- do written.extend(write_members(sql, days, key, plan.changed, plan.newest, is_merge=false)) -%}
+    {%- elif plan.newest -%}
+      {%- do written.extend(merge_days(sql, days, key, [plan.newest], plan.newest)) -%}
     {%- endif -%}
     {%- do run_query(record_versions(days, plan)) -%}
   {%- endif -%}
@@ -97,7 +97,7 @@
 {% macro merge_plan(days) %}
   {%- set rule = quote_literal(local_md5(model.raw_code)) -%}
   {%- set is_merge = not should_full_refresh() and has_partitions(data_set_folder(this)) and query_value(
-    "count(*) > 0 and bool_and(rule = " ~ rule ~ ") and bool_and(version = '' or file_name_date in ("
+    "count(*) > 0 and bool_and(rule = " ~ rule ~ ") and bool_and(version is null or file_name_date in ("
     ~ "select regexp_extract(file, 'file_name_date=([0-9-]+)/[^/]+$', 1) from (select unnest(partition_paths("
     ~ quote_literal(data_set_folder(this)) ~ ")) as file) where is_whole_file(file))) from " ~ merged_days()) -%}
   {%- set newest = query_value("max(day) from (select unnest(partition_days(" ~ quote_literal(data_set_folder(days))
@@ -154,7 +154,8 @@ select * from {{ merged_days() }} where file_name_date not in (select unnest({{ 
 union all by name
 select
   unnest({{ plan.changed }}::varchar[]) as file_name_date,
-  '' as version,
+  -- null where no file has to be there
+  case when file_name_date in (select unnest(partition_days({{ quote_literal(data_set_folder(this)) }}))) then '' end as version,
   {{ quote_literal(local_md5(model.raw_code)) }} as rule,
   file_name_date <> {{ quote_literal(plan.newest or '') }} as is_settled
 {%- endif %}
@@ -200,7 +201,7 @@ from ({{ days_there(days) }})
     from {{ members(its_own) }}
     where {{ key }} in (select {{ key }} from {{ changed_keys() }}) and {{ key }} not in (select {{ key }} from {{ keys_to_recompute() }})
   {%- endcall -%}
-  {{ return(write_members(sql, days, key, changed, its_own)) }}
+  {{ return(write_members(sql, days, key, changed, newest)) }}
 {% endmacro %}
 
 
@@ -253,7 +254,7 @@ where
 
 
 {# Makes members anew, each in the partition where it is, or else in that of its first day, and writes what that changes. #}
-{% macro write_members(sql, days, key, changed, its_own=none, is_merge=true) %}
+{% macro write_members(sql, days, key, changed, newest, is_merge=true) %}
   {%- set folder = data_set_folder(this) -%}
   {#- The partitions are read one by one, hence their order. -#}
   {%- call statement('made', auto_begin=False) -%}
@@ -261,10 +262,15 @@ where
     {%- if not has_partitions(folder) %}
     select * from ({{ sql }})
     {%- else %}
-    select made.* replace (coalesce(homes.file_name_date, made.file_name_date) as file_name_date)
+    select made.* replace (
+      coalesce(
+        {%- if newest %} case when made.file_name_date = date '{{ newest }}' then made.file_name_date end, {%- endif %}
+        homes.file_name_date, made.file_name_date
+      ) as file_name_date
+    )
     from ({{ sql }}) as made
     left join (
-      select {{ key }}, file_name_date from {{ members(its_own) }}
+      select {{ key }}, file_name_date from {{ members(newest if changed == [newest] else none) }}
       {%- if is_merge %}
       where {{ key }} in (select {{ key }} from {{ changed_keys() }} union all select {{ key }} from {{ keys_to_recompute() }})
       {%- endif %}
@@ -286,7 +292,7 @@ where
         {%- if is_merge and is_there %}
         union all by name
         select * exclude (file_name_date)
-        from {{ members(day) }}
+        from {{ members(day, is_there) }}
         where {{ key }} not in (select {{ key }} from {{ made() }} where file_name_date = date '{{ day }}')
           and {{ key }} not in (select {{ key }} from {{ keys_to_recompute() }})
         {%- endif %}
@@ -306,9 +312,11 @@ where
 
 
 {# The members that the files have, in one partition or in all. #}
-{% macro members(day=none) -%}
+{% macro members(day=none, is_there=none) -%}
   {%- set folder = data_set_folder(this) -%}
-  {%- set is_there = day in run_query("select unnest(partition_days(" ~ quote_literal(folder) ~ "))").columns[0].values() if day else false -%}
+  {%- if day and is_there is none -%}
+    {%- set is_there = query_value("list_contains(partition_days(" ~ quote_literal(folder) ~ "), " ~ quote_literal(day) ~ ")") -%}
+  {%- endif -%}
   (
     {%- if is_there %}
     select *, date '{{ day }}' as file_name_date
@@ -330,7 +338,8 @@ where
 
 {% macro merged_days_table(dimension) %}
 create schema if not exists {{ dimension.schema }};
-create table if not exists {{ merged_days(dimension) }} (file_name_date varchar, version varchar, rule varchar, is_settled boolean)
+create table if not exists {{ merged_days(dimension) }} (file_name_date varchar, version varchar, rule varchar, is_settled boolean);
+alter table {{ merged_days(dimension) }} add column if not exists is_settled boolean
 {% endmacro %}
 
 
