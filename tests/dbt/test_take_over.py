@@ -14,7 +14,7 @@ from warehouse import Warehouse, streams
 
 NEWEST = date(2025, 3, 1)
 DAYS = [NEWEST - timedelta(days=n) for n in range(40)]
-# The tables of that version, filled from those of this one. Its working set held 35 days.
+# The tables of that version, filled from those of this one. Its working set held 35 days; here so many.
 EARLIER = """
 create temp table files as select * from stg.raw_files;
 drop schema stg cascade;
@@ -29,7 +29,7 @@ insert into stg.raw_files by name
 select
     file_name, file_name_datetime, file_name_date, imported_at as log_import_date, imported_at as int_import_date,
     imported_at as deduplicated_at, nb_rows, 0 as nb_duplicates, nb_rejected as nb_left_out,
-    file_name_date < date '2025-03-01' - 35 as is_pruned
+    file_name_date < date '2025-03-01' - {kept} as is_pruned
 from files;
 create table stg.model_starts (model varchar primary key, started_at timestamp not null);
 create table stg.stg_streams as select 'x' as file_name;
@@ -45,11 +45,12 @@ group by file_name_date;
 
 
 @pytest.fixture
-def earlier(warehouse: Warehouse) -> Warehouse:
-    """Forty days, built; then the database and the Parquet as that version left them."""
-    warehouse.built({f"{day}T{hour}:00:00": day.toordinal() + hour for day in DAYS for hour in (10, 11)}, count=12)
+def earlier(warehouse: Warehouse, request: pytest.FixtureRequest) -> Warehouse:
+    """Eight days, or as many as the test says, built; then the database and the Parquet as that version left them."""
+    days = DAYS[: getattr(request, "param", 8)]
+    warehouse.built({f"{day}T{hour}:00:00": day.toordinal() + hour for day in days for hour in (10, 11)}, count=12)
     with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
-        database.execute(EARLIER)
+        database.execute(EARLIER.format(kept=35 if len(days) == len(DAYS) else 5))
         for mart in BY_DAY:
             database.execute(f"create table dwh.{mart}__partitions as from versions")
         database.execute("drop table versions")
@@ -67,7 +68,7 @@ def change(earlier: Warehouse, sql: str) -> None:
 
 
 def raw_file(earlier: Warehouse, day: date, n: int) -> Path:
-    return sorted((earlier.raw / "twitch_streams").iterdir())[2 * (len(DAYS) - 1 - DAYS.index(day)) + n]
+    return sorted((earlier.raw / "twitch_streams").iterdir())[-2 * (DAYS.index(day) + 1) :][n]
 
 
 def assert_taken_over(earlier: Warehouse) -> None:
@@ -78,6 +79,7 @@ def assert_taken_over(earlier: Warehouse) -> None:
 
 
 @pytest.mark.promise("the database is of an earlier version", "the next run takes it over, unfinished work included")
+@pytest.mark.parametrize("earlier", [len(DAYS)], indirect=True, ids=str)
 def test_a_database_of_forty_days_is_taken_over(earlier: Warehouse) -> None:
     output = earlier.build()
     assert "prod.duckdb of an earlier version is taken over" in output
@@ -97,7 +99,7 @@ def test_a_database_of_forty_days_is_taken_over(earlier: Warehouse) -> None:
 @pytest.mark.promise("the database is of an earlier version")
 @pytest.mark.parametrize(
     ("unfinished", "ago"),
-    [("staged", 20), ("deduplicated", 38), ("removed", 20), ("late", 20), ("late", 38)],
+    [("staged", 4), ("deduplicated", 7), ("removed", 4), ("late", 4), ("late", 7)],
     ids=["staged", "deduplicated after it was pruned", "removed", "late", "late after it was pruned"],
 )
 def test_what_a_killed_run_had_left_is_finished(earlier: Warehouse, ago: int, unfinished: str) -> None:
@@ -124,7 +126,7 @@ def test_what_a_killed_run_had_left_is_finished(earlier: Warehouse, ago: int, un
 @pytest.mark.promise("the database is of an earlier version")
 def test_days_without_raw_files_keep_their_facts(earlier: Warehouse) -> None:
     before = earlier.published()
-    archived = (DAYS[1], DAYS[20])
+    archived = (DAYS[1], DAYS[6])
     for file in [raw_file(earlier, day, n) for day in archived for n in (0, 1)]:
         file.unlink()
     earlier.build()
@@ -135,9 +137,9 @@ def test_days_without_raw_files_keep_their_facts(earlier: Warehouse) -> None:
 
 @pytest.mark.promise("the database is of an earlier version")
 def test_a_removal_of_a_day_is_finished(earlier: Warehouse) -> None:
-    day = DAYS[10]
-    for n in (1, 0):
-        raw_file(earlier, day, n).unlink()
+    day = DAYS[4]
+    for file in [raw_file(earlier, day, n) for n in (0, 1)]:
+        file.unlink()
     change(
         earlier,
         "update stg.raw_files set log_import_date = null, int_import_date = null, is_pruned = false "

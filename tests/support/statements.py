@@ -26,7 +26,7 @@ class Scan:
     """The table, or the data set; raw for all other files."""
     columns: tuple[str, ...]
     row_groups: int
-    """Read, of up to 122,880 rows each. What DuckDB gives as the rows of a Parquet file leaves out what a filter skips."""
+    """Read, of up to 122,880 rows each: DuckDB counts a Parquet file's rows only after its filters."""
 
 
 @dataclass(frozen=True)
