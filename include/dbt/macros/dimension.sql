@@ -354,31 +354,31 @@ alter table {{ merged_days(dimension) }} add column if not exists is_settled boo
 {% macro made() -%} {{ this.identifier }}__made {%- endmacro %}
 
 
-{# The loaded days that are not merged as they are: another run is at them. #}
-{% macro unmerged_days(days, dimension) %}
-  {%- set merged, unmerged = {}, [] -%}
-  {%- if execute and flags.WHICH in ('build', 'test') -%}
-    {%- for day, version in run_query("select file_name_date, version from " ~ merged_days(dimension)).rows -%}
-      {%- do merged.update({day: version}) -%}
-    {%- endfor -%}
-    {%- set recorded = recorded_versions(days, false) -%}
-    {%- for day in loaded_days() if merged.get(day) != recorded.get(day, []) | join(' ') -%} {%- do unmerged.append(day) -%} {%- endfor -%}
-  {%- endif -%}
-  {{ return(unmerged) }}
+{# For a test of several marts: {mart: its settled days}. #}
+{% macro settled_days_of(marts) %}
+  {%- set settled = {} -%}
+  {%- for mart in marts -%} {%- do settled.update({mart.identifier: settled_days(mart.identifier)}) -%} {%- endfor -%}
+  {{ return(settled) }}
 {% endmacro %}
 
 
-{# The loaded days, for a test to look at. #}
-{% macro loaded_days() %}
+{#
+  The days of a mart that a test may not compare with a dimension of `days`, since another run is at them: loaded, and not
+  settled in one of the two, or not merged as they are. Nor those that `days` lacks, as it does the first pipeline's.
+#}
+{% macro days_in_the_making(mart, days, dimension, settled) %}
   {%- if not execute or flags.WHICH not in ('build', 'test') -%} {{ return([]) }} {%- endif -%}
-  {{ return(run_query("select cast(file_name_date as varchar) from " ~ source('state', 'raw_days')
-    ~ " where state = 'loaded' order by all").columns[0].values() | list) }}
-{% endmacro %}
-
-
-{# The days of one data set that another one lacks, such as those of the first pipeline, which had facts only. #}
-{% macro days_without(lacking, data_set) %}
-  {%- if not execute or flags.WHICH not in ('build', 'test') or lacking == data_set -%} {{ return([]) }} {%- endif -%}
-  {{ return(run_query("select unnest(partition_days(" ~ quote_literal(data_set_folder(data_set))
-    ~ ")) except select unnest(partition_days(" ~ quote_literal(data_set_folder(lacking)) ~ ")) order by all").columns[0].values() | list) }}
+  {%- set folders = [quote_literal(data_set_folder(mart)), quote_literal(data_set_folder(days))] -%}
+  {%- set found = run_query("select unnest(partition_days(" ~ folders[0] ~ ")) except select unnest(partition_days(" ~ folders[1]
+    ~ ")) order by all").columns[0].values() | list -%}
+  {%- set merged, recorded = {}, recorded_versions(days, false) -%}
+  {%- for day, version in run_query("select file_name_date, version from " ~ merged_days(dimension)).rows -%}
+    {%- do merged.update({day: version}) -%}
+  {%- endfor -%}
+  {%- for row in run_query("select cast(file_name_date as varchar) from " ~ source('state', 'raw_days')
+    ~ " where state = 'loaded' order by all").rows -%}
+    {%- set is_settled = row[0] in settled[mart.identifier] and row[0] in settled[days.identifier] -%}
+    {%- do found.append(row[0]) if not is_settled or merged.get(row[0]) != recorded.get(row[0], []) | join(' ') -%}
+  {%- endfor -%}
+  {{ return(found) }}
 {% endmacro %}

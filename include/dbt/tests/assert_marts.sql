@@ -6,33 +6,24 @@
 #}
 {%- set facts, users, games = ref('fact_streams'), ref('agg_user_viewership'), ref('agg_game_viewership') %}
 {%- set marts = [facts, ref('agg_platform_hourly'), users, games] %}
-{%- set settled = {} %}
-{%- for mart in marts %} {%- do settled.update({mart.identifier: settled_days(mart.identifier)}) %} {%- endfor %}
-select
-    null as file_name_date,
-    null as problem
-where false
-{%- for days, dimension, key, dimension_key in [
-    (users, ref('dim_users'), 'user_id', 'user_id'), (games, ref('dim_games'), game_key(), 'game_key')
-] %}
-    {%- set unmerged = unmerged_days(days, dimension) %}
-    {%- for mart in [facts, days] %}
-        {%- set others = unmerged + days_without(days, mart) %}
-        {%- for day in loaded_days() if day not in settled[mart.identifier] or day not in settled[days.identifier] %}
-            {%- do others.append(day) %}
-        {%- endfor %}
-    union all
+{%- set settled = settled_days_of(marts) %}
+{% for mart, days, dimension, key, dimension_key in [
+    (facts, users, ref('dim_users'), 'user_id', 'user_id'),
+    (users, users, ref('dim_users'), 'user_id', 'user_id'),
+    (facts, games, ref('dim_games'), game_key(), 'game_key'),
+    (games, games, ref('dim_games'), game_key(), 'game_key'),
+] -%}
+    {{ 'union all' if not loop.first }}
     select
-        cast(file_name_date as varchar),
-        '{{ mart.identifier }}: {{ dimension_key }} ' || {{ key }} || ' is not in {{ dimension.identifier }}'
+        cast(file_name_date as varchar) as file_name_date,
+        '{{ mart.identifier }}: {{ dimension_key }} ' || {{ key }} || ' is not in {{ dimension.identifier }}' as problem
     from {{ mart }}
     where
         {{ recent_partitions(mart) }}
         and {{ on_days_of_this_run('file_name_date') }}
-        and file_name_date not {{ is_one_of(others) }}
+        and file_name_date not {{ is_one_of(days_in_the_making(mart, days, dimension, settled)) }}
         and {{ key }} not in (select {{ dimension_key }} from {{ dimension }})
-    {%- endfor %}
-{%- endfor %}
+{% endfor %}
 {# Of those that have just run; for the others, another run may be between two models. -#}
 {% for mart in marts if has_run(mart.identifier) -%}
     union all
