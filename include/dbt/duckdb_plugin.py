@@ -69,7 +69,6 @@ class Plugin(BasePlugin):
             (remove_folder, 1, "VARCHAR"),
             (remove_partition, 1, "VARCHAR"),
             (remove_single_file, 1, "VARCHAR"),
-            (replace_file, 2, "VARCHAR"),
             (replace_partition, 2, "VARCHAR"),
             (strangers, 1, "VARCHAR[]"),
             (take_over, 4, "VARCHAR[]"),
@@ -165,14 +164,9 @@ def is_whole_file(path: str) -> bool:
     return is_whole(Path(path))
 
 
-def real_path(path: str) -> str:
-    """The path without links in it: what is renamed to it must lie on the same file system."""
-    return os.path.realpath(path)
-
-
 def workplace(data_set: str) -> str:
     """A folder outside readers' patterns, on the data set's own file system: that of its link or mount."""
-    place = Path(real_path(data_set))
+    place = Path(data_set).resolve()
     return str(place / ".tmp" if place.is_mount() else place.with_name(f"{place.name}.tmp"))
 
 

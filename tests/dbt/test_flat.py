@@ -63,7 +63,7 @@ def add_members(warehouse: Warehouse, dimension: str, day: date, offset: int, co
 
 
 def archive(warehouse: Warehouse, days: list[date]) -> None:
-    """Adds days of which raw is archived, each a copy of the oldest one, with members of its own."""
+    """Adds days without raw files, each a copy of the oldest one, with members of its own."""
     oldest = min(path.name for path in warehouse.facts.iterdir())
     with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
         for n, day in enumerate(days):

@@ -113,7 +113,7 @@ def test_an_hour_writes_its_own_day_of_a_dimension_and_no_member_ever_moves(ware
     warehouse.build()
     assert members(warehouse) == [(6, "04"), (7, "05"), (8, "06"), (9, "06")]
     assert_marts_equal_the_oracle(warehouse)
-    # Also when all is made anew.
+    # A full refresh keeps them there.
     warehouse.build("--full-refresh", "--select", "dim_users", "--exclude-resource-type", "test")
     assert members(warehouse) == [(6, "04"), (7, "05"), (8, "06"), (9, "06")]
     assert_marts_equal_the_oracle(warehouse)
@@ -139,7 +139,7 @@ def test_members_stay_where_they_are_when_their_first_day_is_removed(warehouse: 
     warehouse.build()
     assert members(warehouse) == [(7, "05")]
     assert_marts_equal_the_oracle(warehouse)
-    # Of one that only the newest day knows any more, it is the first.
+    # A member that only the newest day still knows belongs to it.
     lost_later.unlink()
     warehouse.build(**run_vars(reload_start="2025-01-05", reload_end="2025-01-06", remove_empty_days=True))
     assert members(warehouse) == [(7, "06")]
@@ -313,7 +313,7 @@ def test_a_stranger_among_the_facts_is_found(warehouse: Warehouse) -> None:
         assert problem in problems
 
 
-def test_one_that_only_the_newest_day_still_knows_is_its_own_also_when_all_is_made_anew(warehouse: Warehouse) -> None:
+def test_a_full_refresh_gives_the_newest_day_a_member_that_only_it_still_knows(warehouse: Warehouse) -> None:
     lost = warehouse.add_file("2025-01-04T10:00:00", [one(7, 1)])
     warehouse.add_file("2025-01-05T10:00:00", [one(8, 1)])
     again = warehouse.add_file("2025-01-06T10:00:00", [one(7, 1)])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from datetime import date
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from statements import operators
 from states import BY_DAY, FOLDER, TABLES
 from warehouse import HELIX, SNAPSHOT, Warehouse, streams
 
@@ -209,12 +208,8 @@ def test_a_day_is_made_from_that_days_rows_only(warehouse: Warehouse) -> None:
             query = [text for text, target in copies if f"/{mart}.parquet" in target.splitlines()[0]][-1]
             query = query.replace("2025-01-01", "2025-02-20")
             plan = json.loads(database.execute(f"explain (analyze, format json) {query}").fetchall()[0][1])
-            scanned = [scan["rows_scanned"] for scan in scans(plan["operator"], "int_streams")]
+            scans = [
+                node for node in operators(plan["operator"]) if "int_streams" in node["extra_info"].get("Table", "")
+            ]
+            scanned = [scan["rows_scanned"] for scan in scans]
             assert scanned and all(rows <= n <= 1.2 * rows for n in scanned), (mart, scanned)
-
-
-def scans(nodes: list[dict[str, Any]], table: str) -> Iterator[dict[str, Any]]:
-    for node in nodes:
-        if node["extra_info"].get("Table", "").endswith(f".{table}"):
-            yield node
-        yield from scans(node.get("children", []), table)

@@ -91,7 +91,7 @@ class Made:
         games = [{"game_key": key, "game_id": game_id, "game_name": name} for key, game_id, name in GAMES]
         write(partition(folder, "dim_games", DAYS[0]), "dim_games", games)
         users = [{"user_id": user, "user_login": f"u{user}", "user_name": f"User {user}"} for user in range(0, 300, 2)]
-        # Members of a day, and of an earlier one that has nothing else any more.
+        # Members of a day, and of an earlier one without other files.
         write(partition(folder, "dim_users", DAYS[0]), "dim_users", users[:100])
         write(partition(folder, "dim_users", date(2020, 1, 1)), "dim_users", users[100:])
         # What the page has no business with.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,24 +84,25 @@ def _watched(given: tuple[Any, ...], trace: str) -> None:
         file.write(f"{counts['wchar']}\n")
 
 
+def operators(plan: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All operators of a plan, as DuckDB gives it in JSON."""
+    for operator in plan:
+        yield operator
+        yield from operators(operator.get("children", []))
+
+
 def _statement(comment: str, text: str, profile: dict[str, Any]) -> Statement:
     node = re.search(r'"node_id": "\w+\.\w+\.(\w+)', comment)
-    return Statement(node[1] if node else "", text, tuple(_scans(profile["operator"])))
+    scans = [_scan(operator) for operator in operators(profile["operator"]) if "row_groups_scanned" in operator]
+    return Statement(node[1] if node else "", text, tuple(scans))
 
 
-def _scans(operators: list[dict[str, Any]]) -> list[Scan]:
-    found = []
-    for operator in operators:
-        about = operator["extra_info"]
-        if "row_groups_scanned" in operator:
-            data_set = re.search(r"(\w+)\.parquet/file_name_date=", about.get("Filename(s)", ""))
-            columns = about.get("Projections", [])
-            found.append(
-                Scan(
-                    about["Table"].rpartition(".")[2] if "Table" in about else data_set[1] if data_set else "raw",
-                    tuple([columns] if isinstance(columns, str) else columns),
-                    operator["row_groups_scanned"],
-                )
-            )
-        found += _scans(operator.get("children", []))
-    return found
+def _scan(operator: dict[str, Any]) -> Scan:
+    about = operator["extra_info"]
+    data_set = re.search(r"(\w+)\.parquet/file_name_date=", about.get("Filename(s)", ""))
+    columns = about.get("Projections", [])
+    return Scan(
+        about["Table"].rpartition(".")[2] if "Table" in about else data_set[1] if data_set else "raw",
+        tuple([columns] if isinstance(columns, str) else columns),
+        operator["row_groups_scanned"],
+    )

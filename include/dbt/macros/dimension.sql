@@ -176,8 +176,8 @@ from ({{ days_there(days) }})
 {#
   Merges some days into all members, or the newest one into its own; returns the partitions that it has written.
 
-  Of the members that are looked at, those are made anew of which the days speak, from these and from what the files say of
-  them, or from all days. Of the newest day, members of other partitions know nothing.
+  Recomputes the members that the days name, from the days and from what the files say of them; where a day has taken something
+  back, from all days. Members of other partitions know nothing of the newest day.
 #}
 {% macro merge_days(sql, days, key, changed, newest) %}
   {%- set is_changed = is_one_of(changed) -%}
@@ -237,7 +237,7 @@ where {{ key }} in (
 {% endmacro %}
 
 
-{# The members, with their partitions, of which a changed day had said something, and says less by now. #}
+{# The members that a changed day says less about than before, with their partitions. #}
 {% macro find_keys_to_recompute(key, changed, its_own) %}
 {%- set is_changed = is_one_of(changed) %}
 create or replace temp table {{ keys_to_recompute() }} as
@@ -253,7 +253,7 @@ where
 {% endmacro %}
 
 
-{# Makes members anew, each in the partition where it is, or else in that of its first day, and writes what that changes. #}
+{# Recomputes members and writes their partitions. A member stays in its partition; a new one goes to that of its first day. #}
 {% macro write_members(sql, days, key, changed, newest, is_merge=true) %}
   {%- set folder = data_set_folder(this) -%}
   {#- The partitions are read one by one, hence their order. -#}
