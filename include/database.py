@@ -43,7 +43,7 @@ def connect(
     read_only: bool = False,
     config: dict[str, Any] | None = None,
     timeout: float = LOCK_TIMEOUT_SECONDS,
-    tell: Callable[[str], object] = logger.warning,
+    report: Callable[[str], object] = logger.warning,
 ) -> duckdb.DuckDBPyConnection:
     """Opens the database as soon as no other process is in the way.
 
@@ -54,7 +54,7 @@ def connect(
         read_only: several readers may have it open, as long as nobody writes.
         config: DuckDB's options.
         timeout: seconds to wait.
-        tell: gets one message when the wait begins.
+        report: gets one message when the wait begins.
 
     Raises:
         DatabaseBusyError: still locked after `timeout`; names the process as DuckDB does.
@@ -62,7 +62,7 @@ def connect(
         duckdb.Error: the file cannot be opened for another reason.
     """
     deadline = time.monotonic() + timeout
-    told = False
+    is_reported = False
     while True:
         try:
             # DuckDB would fetch an extension for the file of another program, such as SQLite.
@@ -83,9 +83,9 @@ def connect(
                     f"{path} is still open elsewhere after {timeout:.0f} s: close that program and run "
                     f"this again. DuckDB says: {error}"
                 ) from None
-            if not told:
-                tell(f"{path} is open elsewhere; waiting up to {timeout:.0f} s for it. DuckDB says: {error}")
-                told = True
+            if not is_reported:
+                report(f"{path} is open elsewhere; waiting up to {timeout:.0f} s for it. DuckDB says: {error}")
+                is_reported = True
         time.sleep(1)
 
 

@@ -55,7 +55,7 @@ def trouble_of(error: BaseException) -> Trouble | None:
     """
     if type(error).__module__ == "builtins" and not isinstance(error, OSError):
         return None
-    words = f"{type(error).__name__}: {shortened(error)}"
+    words = f"{type(error).__name__}: {redact(error)}"
     causes = chain(error)
     if any(is_refusal(cause) for cause in causes):
         return Trouble("refused", words)
@@ -99,7 +99,7 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def shortened(error: BaseException) -> str:
+def redact(error: BaseException) -> str:
     """The first line of what an error says, without query strings and keys."""
     lines = str(error).strip().splitlines() or [""]
     return SECRET.sub("...", lines[0])[:300]
@@ -125,7 +125,7 @@ def by_environment(name: str, url: str) -> tuple[AbstractFileSystem, str]:
         raise SettingsError(missing_cloud(url)) from None
     except ValueError as error:
         raise SettingsError(
-            f"{name}={url} cannot be asked ({shortened(error)}): the environment names no account, key or identity "
+            f"{name}={url} cannot be asked ({redact(error)}): the environment names no account, key or identity "
             "that its cloud's library would find."
         ) from None
     return fs, root.rstrip("/")

@@ -94,9 +94,9 @@ def take_over(data_set: str, workplace: str, columns: str, everything: bool = Fa
     found = {
         day: (folder, _to_take_over(folder, everything)) for day, folder in partition_folders(Path(data_set)).items()
     }
-    told: list[str] = []
+    messages: list[str] = []
     if not any(files for _, files in found.values()):
-        return told
+        return messages
     with duckdb.connect(config={"memory_limit": "200MB", "threads": 1, "temp_directory": ""}) as database:
         database.execute("set TimeZone = 'UTC'")
         schema = Schema(database, dict(json.loads(columns)), Path(workplace))
@@ -105,10 +105,10 @@ def take_over(data_set: str, workplace: str, columns: str, everything: bool = Fa
             done = f"became {FILE}" if names != FILE else "had another schema, and was rewritten"
             try:
                 if files and _give_schema(schema, files, folder, Path(workplace) / FILE):
-                    told.append(f"{COLUMN}={day}: {names} {done}")
+                    messages.append(f"{COLUMN}={day}: {names} {done}")
             except _LeftAloneError as reason:
-                told.append(f"{COLUMN}={day}: {names} left alone: {reason}")
-    return told
+                messages.append(f"{COLUMN}={day}: {names} left alone: {reason}")
+    return messages
 
 
 class _LeftAloneError(Exception):

@@ -49,7 +49,7 @@ class Plugin(BasePlugin):
         creds.external_root = str(self.data_dir if database.stem == "prod" else self.data_dir / database.stem)
         try:
             # Kept open until dbt has opened it, too, so that no other process gets in between.
-            self.first = connect(database, config=config, tell=logger.warning)
+            self.first = connect(database, config=config, report=logger.warning)
         except (DatabaseError, duckdb.Error) as error:
             raise DbtRuntimeError(str(error)) from None
         # What a killed run had moved out of memory; the lock is ours now, so nobody else uses it.

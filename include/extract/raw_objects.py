@@ -70,7 +70,7 @@ class RawObjects(Raw):
                 f"{self.marks} cannot be written ({error.strerror}): make {self.data_dir} a folder with free space "
                 f"that user id {os.getuid()} may write, or point DATA_DIR to another one."
             ) from error
-        with told():
+        with translate_errors():
             self.store.write(PROBE, b"probe")
             self.store.remove(PROBE)
 
@@ -79,7 +79,7 @@ class RawObjects(Raw):
 
         No kill leaves half of either, but a person may have copied a folder with one.
         """
-        with told():
+        with translate_errors():
             init = self.store.read(INIT_FILE_NAME)
             # An empty one is whole: of dlt's first storage version.
             if init is None or (init and not is_json(init)):
@@ -134,12 +134,12 @@ class RawObjects(Raw):
 
     def file_names(self) -> list[str]:
         """Of the raw files, committed or not, in no order."""
-        with told():
+        with translate_errors():
             return self.store.names(RAW_TABLE)
 
     def commit_names(self) -> list[str]:
         """Of the commits, in no order."""
-        with told():
+        with translate_errors():
             return self.store.names(COMMITS)
 
     def commits_of(self, load: str) -> list[str]:
@@ -149,7 +149,7 @@ class RawObjects(Raw):
     def rows_in(self, file_name: str) -> int:
         """By a file's footer alone, which is asked for by itself; raises pa.ArrowException if there is none."""
         path = f"{RAW_TABLE}/{file_name}"
-        with told():
+        with translate_errors():
             size = (self.store.info(path) or {"size": 0})["size"]
             tail = self.store.read(path, max(0, size - FOOTER), size) or b""
             needed = int.from_bytes(tail[-TAIL:-4], "little") + TAIL
@@ -160,7 +160,7 @@ class RawObjects(Raw):
 
     def discard(self, load_id: str) -> None:
         """Removes what a failed snapshot left: its commit first, so that no reader sees one without its file."""
-        with told():
+        with translate_errors():
             for name in self.commits_of(load_id):
                 self.store.remove(f"{COMMITS}/{name}")
             for name in self.file_names():
@@ -176,7 +176,7 @@ class RawObjects(Raw):
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """An error of the store becomes one that callers of the extraction know."""
     try:
         yield

@@ -84,7 +84,7 @@ def run(_: argparse.Namespace) -> int:
     """One run of the hourly DAG, with progress, and then what it made."""
     environment = settings.load()
     with airflow_at_hand("run") as api:
-        code = run_and_tell(api)
+        code = run_and_report(api)
     if code == 0:
         print(f"\n{summary(environment.data_dir, environment.raw_url)}")
         print(f"\n{next_steps(environment.data_dir)}".rstrip())
@@ -118,7 +118,7 @@ def reload(arguments: argparse.Namespace) -> int:
         api.switch_on(RELOAD_DAG_ID)
         what = f"{days[0]} to {days[-1]}" if days else "all days"
         print(f"Reloading {what} (after Ctrl-C, the same command or make up goes on) ...", flush=True)
-        problems = reload_days(api, days, tell) if days else reload_all(api, tell)
+        problems = reload_days(api, days, report) if days else reload_all(api, report)
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"Not all was reloaded. Full logs: {home.logs()}" if problems else f"Reloaded {what}.")
@@ -136,7 +136,7 @@ def airflow_command(arguments: argparse.Namespace) -> int:
         os.execve(AIRFLOW, command, home.environment(port) | database.address())
 
 
-def tell(line: str) -> None:
+def report(line: str) -> None:
     """Shows a step of what is going on."""
     print(f"  {line}", flush=True)
 
@@ -179,8 +179,8 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
             # One run means one: no scheduled one beside it at the full hour.
             environment["AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE"] = "False"
         print("Setting up Airflow's database ...", flush=True)
-        told = call([sys.executable, "-m", "include.airflow_setup"], environment)
-        if command != "reload" and "connection twitch_api" not in told:
+        output = call([sys.executable, "-m", "include.airflow_setup"], environment)
+        if command != "reload" and "connection twitch_api" not in output:
             print("CLIENT_ID is not set: the streams come from the simulator.", flush=True)
             environment |= stack.enter_context(simulator(environment, DEMO_STREAMS))
         print("Starting Airflow ...", flush=True)
@@ -191,12 +191,12 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
             print("Stopping Airflow ...", flush=True)
 
 
-def run_and_tell(api: Api) -> int:
+def run_and_report(api: Api) -> int:
     """Runs the hourly DAG; prints each step, and each failure with its error and its log."""
     api.switch_on(DAG_ID)
     print(f"Running {DAG_ID} ...", flush=True)
     run_id = api.start(DAG_ID)
-    if api.follow(DAG_ID, run_id, tell) == "success":
+    if api.follow(DAG_ID, run_id, report) == "success":
         return 0
     for failure in api.failures(DAG_ID, run_id):
         print(f"\n{failure}", file=sys.stderr)
@@ -207,9 +207,9 @@ def run_and_tell(api: Api) -> int:
 def check(services: dict[str, Service]) -> None:
     """Starts each process again that has died; raises ServiceError if one dies again and again."""
     for service in services.values():
-        told = service.keep_alive()
-        if told:
-            print(told, file=sys.stderr, flush=True)
+        restarted = service.keep_alive()
+        if restarted:
+            print(restarted, file=sys.stderr, flush=True)
 
 
 def wait_for_callbacks(services: dict[str, Service], seconds: float = 60) -> None:

@@ -19,7 +19,7 @@ REPEATABLE = {"GET", "PATCH"}
 REPEAT_AFTER_SECONDS = (1, 2, 4, 8, 16)
 
 Json = dict[str, Any]
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class Api:
@@ -110,31 +110,31 @@ class Api:
                 raise
         return run_id
 
-    def follow(self, dag_id: str, run_id: str, tell: Tell) -> str:
+    def follow(self, dag_id: str, run_id: str, report: Report) -> str:
         """Waits for a run's end, telling each change of a task's state, and its error; returns success or failed.
 
         Tasks that do not run because of another one are only counted.
         """
         path = f"/dags/{dag_id}/dagRuns/{run_id}"
-        told: dict[str, str] = {}
+        reported: dict[str, str] = {}
         names: dict[tuple[str, int], str] = {}  # a mapped task's instance has none while it waits for its next try
         while True:
             state: str = self.call("GET", path)["state"]
             for task in self.every(f"{path}/taskInstances", "task_instances"):
                 instance, task_state = (task["task_id"], task["map_index"]), task["state"]
                 name = name_of(task) or names.get(instance)
-                if task_state in WAITING or name is None or told.get(name) == task_state:
+                if task_state in WAITING or name is None or reported.get(name) == task_state:
                     continue
-                told[name], names[instance] = task_state, name
+                reported[name], names[instance] = task_state, name
                 if task_state == "upstream_failed":
                     continue
                 seconds = f" ({task['duration']:.1f} s)" if task["duration"] and task_state != "running" else ""
-                tell(f"{name:32} {task_state}{seconds}")
+                report(f"{name:32} {task_state}{seconds}")
                 if task_state in {"up_for_retry", "failed"}:
-                    tell(f"  {self.error(task)}")
+                    report(f"  {self.error(task)}")
             if state in FINISHED:
-                if not_run := list(told.values()).count("upstream_failed"):
-                    tell(f"{not_run} task{'s' * (not_run > 1)} did not run because of it (upstream_failed)")
+                if not_run := list(reported.values()).count("upstream_failed"):
+                    report(f"{not_run} task{'s' * (not_run > 1)} did not run because of it (upstream_failed)")
                 return state
             time.sleep(0.5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, date, datetime, timedelta
 
-from include.local.api import FINISHED, Api, Json, Tell
+from include.local.api import FINISHED, Api, Json, Report
 from include.settings import SettingsError
 
 DAG_ID = "twitch_streams_reload"
@@ -42,38 +42,38 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def reload_days(api: Api, days: list[date], tell: Tell) -> list[str]:
+def reload_days(api: Api, days: list[date], report: Report) -> list[str]:
     """Reloads the days: those that have ended in a backfill, today in a run by hand. Returns what failed."""
     problems = []
     ended = [day for day in days if day < today()]
     if ended:
-        backfill = begun_backfill(api, ended, tell) or create_backfill(api, ended)
-        problems += follow_backfill(api, backfill, ended, tell)
+        backfill = begun_backfill(api, ended, report) or create_backfill(api, ended)
+        problems += follow_backfill(api, backfill, ended, report)
     for day in days[len(ended) :]:
-        tell(f"{day}  not over yet: a run by hand")
-        problems += follow_run(api, api.start(DAG_ID, start=f"{day}T00:00:00Z", end=f"{day + DAY}T00:00:00Z"), tell)
+        report(f"{day}  not over yet: a run by hand")
+        problems += follow_run(api, api.start(DAG_ID, start=f"{day}T00:00:00Z", end=f"{day + DAY}T00:00:00Z"), report)
     return problems
 
 
-def reload_all(api: Api, tell: Tell) -> list[str]:
+def reload_all(api: Api, report: Report) -> list[str]:
     """Reloads each day that raw holds, or goes on with such a run that was interrupted. Returns what failed."""
     runs = api.every(f"/dags/{DAG_ID}/dagRuns", "dag_runs", state=["queued", "running"])
     run_id = next((run["dag_run_id"] for run in runs if (run["conf"] or {}).get("all_days")), None)
     if run_id:
-        tell(f"going on with {run_id}, which has not ended")
-    return follow_run(api, run_id or api.start(DAG_ID, all_days=True), tell)
+        report(f"going on with {run_id}, which has not ended")
+    return follow_run(api, run_id or api.start(DAG_ID, all_days=True), report)
 
 
-def follow_run(api: Api, run_id: str, tell: Tell) -> list[str]:
+def follow_run(api: Api, run_id: str, report: Report) -> list[str]:
     """Waits for a run; returns its failures."""
-    state = api.follow(DAG_ID, run_id, tell)
+    state = api.follow(DAG_ID, run_id, report)
     without_raw = api.xcom(DAG_ID, run_id, "plan", "days_without_raw")
     if without_raw:
-        tell(f"raw holds nothing of these days, whose facts stay as they are: {', '.join(without_raw)}")
+        report(f"raw holds nothing of these days, whose facts stay as they are: {', '.join(without_raw)}")
     return [] if state == "success" else api.failures(DAG_ID, run_id) or [f"{run_id} failed"]
 
 
-def begun_backfill(api: Api, days: list[date], tell: Tell) -> Json | None:
+def begun_backfill(api: Api, days: list[date], report: Report) -> Json | None:
     """An interrupted backfill of the same days, or none once no other one is active: Airflow takes one at a time.
 
     Airflow takes a backfill for active until it looks again, half a minute after its last run has ended: what has no
@@ -82,7 +82,7 @@ def begun_backfill(api: Api, days: list[date], tell: Tell) -> Json | None:
     Raises:
         RuntimeError: it is paused, and so will not end.
     """
-    told = False
+    is_reported = False
     while True:
         backfills = api.every("/backfills", "backfills", dag_id=DAG_ID)
         active = next((backfill for backfill in backfills if not backfill["completed_at"]), None)
@@ -93,11 +93,11 @@ def begun_backfill(api: Api, days: list[date], tell: Tell) -> Json | None:
             raise RuntimeError(f"the backfill {first} to {last} is paused: let it go on, or cancel it, in the web UI.")
         is_same = (first, last) == (str(days[0]), str(days[-1]))
         if is_same and any(run["state"] not in FINISHED for run in runs_of(api, active, days)):
-            tell(f"going on with the backfill {first} to {last}, which has not ended")
+            report(f"going on with the backfill {first} to {last}, which has not ended")
             return active
-        if not told:
-            tell(f"waiting until Airflow is done with the backfill {first} to {last}")
-            told = True
+        if not is_reported:
+            report(f"waiting until Airflow is done with the backfill {first} to {last}")
+            is_reported = True
         time.sleep(2)
 
 
@@ -114,16 +114,16 @@ def create_backfill(api: Api, days: list[date]) -> Json:
     return api.call("POST", "/backfills", json=body)
 
 
-def follow_backfill(api: Api, backfill: Json, days: list[date], tell: Tell) -> list[str]:
+def follow_backfill(api: Api, backfill: Json, days: list[date], report: Report) -> list[str]:
     """Waits for the backfill's runs, telling each day's state; returns what failed or was left out."""
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     while True:
         runs = {run["logical_date"][:10]: run for run in runs_of(api, backfill, days)}
         for day, run in sorted(runs.items()):
-            if told.get(day) != run["state"] and run["state"] != "queued":
-                told[day] = run["state"]
+            if reported.get(day) != run["state"] and run["state"] != "queued":
+                reported[day] = run["state"]
                 seconds = f" ({run['duration']:.1f} s)" if run["state"] in FINISHED and run["duration"] else ""
-                tell(f"{day}  {run['state']}{seconds}")
+                report(f"{day}  {run['state']}{seconds}")
         if all(run["state"] in FINISHED for run in runs.values()):
             break
         time.sleep(1)

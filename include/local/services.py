@@ -99,11 +99,11 @@ class Service:
         if len(recent) == MOST_DEATHS:
             self.check()
         self.deaths = [*recent, now]
-        told = f"{self.name} ended with exit code {self.process.returncode} and is started again; see {self.log}"
+        message = f"{self.name} ended with exit code {self.process.returncode} and is started again; see {self.log}"
         for process in self.family():
             process.kill()
         self.process = self.start()
-        return told
+        return message
 
     def family(self) -> list[psutil.Process]:
         """Itself and all that it started, found by their session: also what a killed service has left behind."""

@@ -185,12 +185,12 @@ def etag_of(info: dict[str, Any]) -> str:
 def digests_of(info: dict[str, Any]) -> set[str]:
     """The MD5 digests (hexadecimal) that the store tells of an object; S3's ETag is one if it was one upload."""
     found = {etag_of(info)}
-    told = info.get("md5Hash") or info.get("content_md5") or getattr(info.get("content_settings"), "content_md5", None)
-    if isinstance(told, str):
+    md5 = info.get("md5Hash") or info.get("content_md5") or getattr(info.get("content_settings"), "content_md5", None)
+    if isinstance(md5, str):
         with suppress(binascii.Error):
-            found.add(base64.b64decode(told).hex())
-    elif told:
-        found.add(bytes(told).hex())
+            found.add(base64.b64decode(md5).hex())
+    elif md5:
+        found.add(bytes(md5).hex())
     return found
 
 

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from airflow.sdk.log import mask_secret
 
 from include import raw_storage, settings
-from include.object_storage import prepare_libraries, shortened
+from include.object_storage import prepare_libraries, redact
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -72,7 +72,7 @@ def file_system(url: str, conn_id: str) -> AbstractFileSystem:
         if cloud and not is_installed(url):
             raise AirflowFailException(settings.missing_cloud(url)) from None
         raise AirflowFailException(
-            f"The Airflow connection `{conn_id}` does not do for {url}: {shortened(error)}"
+            f"The Airflow connection `{conn_id}` does not do for {url}: {redact(error)}"
         ) from None
 
 

@@ -38,7 +38,7 @@ names as (
         file_name_date,
         game_key,
         max(file_name_datetime) as named_at,
-        arg_max(game_name, (file_name_datetime, nb_streams, game_name)) as game_name
+        max_by(game_name, (file_name_datetime, nb_streams, game_name)) as game_name
     from moments_by_name
     inner join snapshots using (file_name_date, file_name)
     where game_name is not null

@@ -30,5 +30,5 @@ select
     seen.last_seen_at,
     seen.named_at
 from seen
--- not by arg_max, which would hold the names of all in memory
+-- not by max_by, which would hold the names of all in memory
 left join days using (user_id, named_at)
