@@ -59,8 +59,11 @@ up: $(MANIFEST) ## Airflow with its web UI on loopback, the hourly DAG switched 
 reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14 (both included), or ALL=1
 	@$(BIN)/python -m include.local reload --start '$(START)' --end '$(END)' --all '$(ALL)'
 
+# Hundreds of processes would each compile the project's Python anew.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/.installed-dev $(MANIFEST) ## What needs neither a running Airflow nor a browser, and one pipeline run through a scheduler
-	@$(BIN)/python -m pytest -n logical -m "not airflow"
+	@$(BIN)/python -m pytest -n 3 -m "not airflow"
 
 test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: Airflow, its web UI in a browser, and the README's commands too
 	@$(BIN)/python -m pytest

@@ -214,7 +214,7 @@ def test_by_hand_with_what_the_clouds_library_finds(warehouse: CloudWarehouse, s
     done = warehouse.python(simulator, "-m", "include.extract")
     assert done.returncode == 0 and "rows" in done.stdout, done.stderr
     warehouse.build(every_test=True)
-    warehouse.build("--target", "dev")
+    warehouse.run("--target", "dev")
     warehouse.pull()
     assert warehouse.published() == warehouse.oracle() != []
     assert list((warehouse.data_dir / "dev" / "fact_streams.parquet").glob("*/data.parquet"))
@@ -223,12 +223,12 @@ def test_by_hand_with_what_the_clouds_library_finds(warehouse: CloudWarehouse, s
 def test_a_late_file_is_counted_once_and_an_uncommitted_one_never(warehouse: CloudWarehouse) -> None:
     for day in (1, 2):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
-    warehouse.build()
+    warehouse.run()
     before = warehouse.partitions()
     warehouse.add_file("2025-01-01T09:00:00", streams(9))
     pending = warehouse.add_file("2025-01-02T11:00:00", streams(2), commit=False)
-    warehouse.build()
-    warehouse.build()
+    warehouse.run()
+    warehouse.run()
     after = warehouse.partitions()
     assert {day for day in after if after[day] != before[day]} == {"file_name_date=2025-01-01"}
     assert warehouse.published() == warehouse.oracle()
@@ -239,10 +239,10 @@ def test_a_reload_forgets_an_object_that_was_removed(warehouse: CloudWarehouse, 
     gone = warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.add_file("2025-01-01T11:00:00", streams(2))
     warehouse.add_file("2025-01-02T10:00:00", streams(3))
-    warehouse.build()
+    warehouse.run()
     gone.unlink()
     warehouse.push()
-    warehouse.build(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02"))
+    warehouse.run(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02"))
     assert warehouse.published() == warehouse.oracle()
 
     ti = TaskInstance()
@@ -250,7 +250,7 @@ def test_a_reload_forgets_an_object_that_was_removed(warehouse: CloudWarehouse, 
     run = a_run("manual", run_after=datetime(2025, 1, 3, tzinfo=UTC))
     days = [*plan(run, params, ti), ti.xcoms["plan", "last_day"]]
     assert [day["reload_start"][:10] for day in days] == ["2025-01-01", "2025-01-02"]
-    warehouse.build("--full-refresh")
+    warehouse.run("--full-refresh")
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -265,13 +265,13 @@ def test_a_torn_object_is_quarantined_by_name_until_it_is_whole(warehouse: Cloud
     assert warehouse.published() == warehouse.oracle(torn)
     torn.write_bytes(whole)
     warehouse.push()
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
 
 
 def test_raw_that_is_empty_or_missing_all_at_once_is_a_mistake(warehouse: CloudWarehouse, as_a_task: Any) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     before, facts = warehouse.query("select * from stg.raw_files"), warehouse.partitions()
     bucket, _, _ = warehouse.cloud.url.partition("://")[2].partition("/")
     for place in ("elsewhere", None):
@@ -317,7 +317,7 @@ def test_a_wrong_key_is_told_without_it_and_nothing_is_committed(
 
 def test_a_cloud_that_is_down_sets_no_file_aside(warehouse: CloudWarehouse, simulator: Simulator) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     before = warehouse.query("select * from stg.raw_files")
     warehouse.cloud.proxy.refuse()
     done = warehouse.dbt("build", "--select", "stg_streams")
@@ -346,7 +346,7 @@ def test_an_extraction_killed_before_its_commit_counts_nothing_and_is_cleaned_up
     assert warehouse.python(simulator, "-c", KILLED).returncode == -9
     (left,) = [name for name in warehouse.objects() if name.startswith("twitch_streams/")]
     assert not [name for name in warehouse.objects() if name.startswith("_dlt_loads/")]
-    warehouse.build()
+    warehouse.run()
     assert warehouse.query("select count(*) from stg.raw_files") == [(0,)]
 
     assert warehouse.python(simulator, "-m", "include.extract").returncode == 0
@@ -354,6 +354,6 @@ def test_an_extraction_killed_before_its_commit_counts_nothing_and_is_cleaned_up
     assert left not in objects
     assert len([name for name in objects if name.startswith("twitch_streams/")]) == 1
     assert list((warehouse.data_dir / ".loading").iterdir()) == []
-    warehouse.build()
+    warehouse.run()
     warehouse.pull()
     assert warehouse.published() == warehouse.oracle() != []

@@ -54,7 +54,7 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
         day = date(2025, 8, 1) + timedelta(days=number)
         for hour in (0, 11, 23):
             warehouse.add_file(f"{day} {hour:02}:00", streams(100 * number + hour))
-    warehouse.build("--vars", json.dumps({"keep_days": DAYS}))
+    warehouse.run("--vars", json.dumps({"keep_days": DAYS}))
     assert len(warehouse.partitions()) == DAYS
     return warehouse
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from warehouse import Warehouse
+from warehouse import FACTS, Warehouse
 
 from include.settings import DBT_PROJECT
 
@@ -26,8 +26,14 @@ def warehouse(folders: tuple[Path, Path]) -> Warehouse:
 
 @pytest.fixture
 def facts_only(warehouse: Warehouse) -> None:
-    """`build` makes the facts and what is below them: a third of the whole."""
-    warehouse.select = "+fact_streams"
+    """Runs make the facts and what is below them, as if nothing else were there: half of the whole."""
+    warehouse.select = FACTS
+
+
+@pytest.fixture
+def users_only(warehouse: Warehouse) -> None:
+    """Runs make `dim_users` and what is below it: half of the whole."""
+    warehouse.select = "+dim_users"
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ def add_days(warehouse: Warehouse, count: int) -> list[Path]:
     return [warehouse.add_file(f"{NEWEST - timedelta(days=n)}T10:00:00", rows(n)) for n in range(count)]
 
 
-def build(warehouse: Warehouse, max_rows: int, **environ: str) -> str:
-    return warehouse.build("--vars", json.dumps({"keep_days": 1, "max_rows_per_run": max_rows}), **environ)
+def run(warehouse: Warehouse, max_rows: int, **environ: str) -> str:
+    return warehouse.run("--vars", json.dumps({"keep_days": 1, "max_rows_per_run": max_rows}), **environ)
 
 
 def days_ago(warehouse: Warehouse, *states: str) -> list[int]:
@@ -47,23 +47,23 @@ def test_a_backlog_is_loaded_newest_first_and_not_held_up_by_quarantined_files(w
     for file in (*files[:2], files[4], warehouse.add_file(f"{NEWEST - timedelta(days=5)}T12:00:00", rows(5))):
         wholes[file] = file.read_bytes()
         file.write_bytes(wholes[file][:-1])
-    output = build(warehouse, 6)
+    output = run(warehouse, 6)
     assert days_ago(warehouse, "loaded", "pruned") == [2, 3, 5]
     assert output.count("is quarantined") == 4
     assert (
         f"4 day(s) of raw wait to be loaded, {NEWEST - timedelta(days=9)} to {NEWEST - timedelta(days=6)}: each run "
         "loads some, the newest first. To load all of them now: make reload ALL=1"
     ) in output
-    output = build(warehouse, 6)
+    output = run(warehouse, 6)
     assert days_ago(warehouse, "loaded", "pruned") == [2, 3, 5, 6, 7, 8]
     assert "1 day(s) of raw wait to be loaded" in output
-    assert "wait to be loaded" not in build(warehouse, 6)
+    assert "wait to be loaded" not in run(warehouse, 6)
     assert days_ago(warehouse, "loaded", "pruned") == [2, 3, 5, 6, 7, 8, 9]
     assert warehouse.published() == warehouse.oracle(*wholes)
     for file, whole in wholes.items():
         file.write_bytes(whole)
     for _ in range(3):
-        build(warehouse, 6)
+        run(warehouse, 6)
     assert warehouse.published() == warehouse.oracle()
     assert_marts_equal_the_oracle(warehouse)
     assert days_ago(warehouse, "loaded") == [0, 1]
@@ -74,10 +74,10 @@ def test_files_that_cannot_be_read_do_not_keep_a_run_from_loading_the_newest_day
     add_days(warehouse, 3)
     warehouse.add_file("2999-01-01T00:00:00", rows(1))
     for loaded in ([0], [0, 1]):
-        build(warehouse, 1)
+        run(warehouse, 1)
         assert days_ago(warehouse, "loaded") == loaded
     warehouse.add_file(f"{NEWEST}T11:00:00", rows(9))
-    build(warehouse, 1)
+    run(warehouse, 1)
     assert staged(warehouse) == 6
 
 
@@ -87,7 +87,7 @@ def test_years_of_raw_never_lie_in_the_database_at_once_and_a_reload_of_everythi
     files = add_days(warehouse, 400)
     limit, of_a_day, sizes = 16, 2, []
     for nb_runs in (1, 2, 3):
-        output = build(warehouse, limit)
+        output = run(warehouse, limit)
         sizes.append((warehouse.data_dir / "prod.duckdb").stat().st_size)
         # And the days that are kept anyway.
         assert staged(warehouse) <= limit + 2 * of_a_day
@@ -99,8 +99,8 @@ def test_years_of_raw_never_lie_in_the_database_at_once_and_a_reload_of_everythi
     for file in files[26:]:
         file.unlink()
     window = run_vars(reload_start=NEWEST - timedelta(days=400), reload_end=NEWEST + timedelta(days=1))
-    assert "wait to be loaded" not in build(warehouse, limit, **window)
+    assert "wait to be loaded" not in run(warehouse, limit, **window)
     assert warehouse.published() == warehouse.oracle()
-    build(warehouse, limit)
+    run(warehouse, limit)
     assert days_ago(warehouse, "loaded") == [0, 1] and staged(warehouse) == 2 * of_a_day
     assert_marts_equal_the_oracle(warehouse)

@@ -31,7 +31,7 @@ def test_a_vanished_raw_folder_stops_before_anything_is_touched(warehouse: Wareh
     assert "holds no committed raw file, yet 1 were read from it before. Is the disk mounted" in done.stdout
     assert warehouse.partitions() == before
     shutil.move(warehouse.data_dir / "elsewhere", warehouse.raw)
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -59,18 +59,17 @@ def test_a_wrong_memory_limit_is_named(warehouse: Warehouse) -> None:
 
 def test_a_file_is_not_to_blame_for_too_little_memory(warehouse: Warehouse) -> None:
     """For a new day, and for a pruned one."""
-    warehouse.select = ""
     keep = ["--vars", '{"keep_days": 2}']
     warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-09T10:00:00": 9}, *keep)
-    warehouse.build(*keep)  # what a run has settled, the next one prunes
+    warehouse.run(*keep)  # what a run has settled, the next one prunes
     for number, day in enumerate(("2025-01-09", "2025-01-01")):
-        new = warehouse.add_file(f"{day}T11:00:00", streams(number, 100_000))
+        new = warehouse.add_file(f"{day}T11:00:00", streams(number, 60_000))
         done = warehouse.dbt("run", *keep, DUCKDB_MEMORY_LIMIT="10MB")
         assert done.returncode == 1 and "Out of Memory Error" in done.stdout, done.stdout
         assert "is quarantined" not in done.stdout
         known = f"select imported_at, error from stg.raw_files where file_name = '{new.name}'"
         assert warehouse.query(known) == [(None, None)]
-        warehouse.build(*keep)
+        warehouse.run(*keep)
     assert warehouse.published() == warehouse.oracle()
 
 

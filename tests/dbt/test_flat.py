@@ -100,7 +100,7 @@ def row_groups_read(run: Run) -> tuple[Counter[str], Counter[str]]:
 )
 def test_an_hour_reads_and_writes_the_same_after_one_day_and_after_many(warehouse: Warehouse) -> None:
     add_snapshot(warehouse, NEWEST, 10)
-    warehouse.build()
+    warehouse.run()
     of_first, _ = row_groups_read(first := hour(warehouse))
     assert of_first["int_streams"] >= len(BY_DAY[1:]) * 2
 
@@ -108,9 +108,9 @@ def test_an_hour_reads_and_writes_the_same_after_one_day_and_after_many(warehous
     warehouse.data_dir.mkdir()
     for n in (3, 2, 1, 0):
         add_snapshot(warehouse, NEWEST - timedelta(days=n), 10)
-    warehouse.build()
+    warehouse.run()
     archive(warehouse, [NEWEST - timedelta(days=n) for n in range(4, 35)])
-    warehouse.build()
+    warehouse.run()
     base = shutil.copytree(warehouse.data_dir, warehouse.scratch / "base")
     runs = {}
     for millions in (1, 20):

@@ -19,13 +19,15 @@ from warehouse import Warehouse, replace, streams
 
 from include.settings import ROOT
 
+pytestmark = pytest.mark.usefixtures("facts_only")
+
 KEEP = {"keep_days": 2}
 IMPORT = "insert into stg.stg_streams by name select"
 LOADED = "insert or replace into stg.raw_days select distinct file_name_date, 'loaded'"
 
 
-def build(warehouse: Warehouse, *arguments: str, **more: object) -> str:
-    return warehouse.build(*arguments, "--vars", json.dumps({**KEEP, **more}))
+def ordinary_run(warehouse: Warehouse, *arguments: str, **more: object) -> str:
+    return warehouse.run(*arguments, "--vars", json.dumps({**KEEP, **more}))
 
 
 def kill(warehouse: Warehouse, text: str, nth: int = 1, *, after: float | None = None, **more: object) -> None:
@@ -62,7 +64,7 @@ def test_a_first_run_that_is_killed_while_it_makes_the_state_leaves_all_of_it_or
         ).fetchall()
     assert found in ([], [("day_inputs",), ("raw_days",), ("raw_files",)])
     if after in {None, 0.002}:
-        assert "taken over" not in build(warehouse)
+        assert "taken over" not in ordinary_run(warehouse)
         assert warehouse.published() == warehouse.oracle()
 
 
@@ -72,16 +74,16 @@ def test_a_day_whose_last_file_was_imported_by_a_run_that_could_not_say_so_is_lo
         warehouse.add_file(f"2025-01-09T{hour}:00:00", streams(hour))
     kill(warehouse, LOADED)
     assert states(warehouse) == {} and len(staged(warehouse)) == 2
-    build(warehouse)
+    ordinary_run(warehouse)
     assert states(warehouse) == {"2025-01-09": "loaded"}
     assert warehouse.published() == warehouse.oracle()
     # Nor is an old day left in between for good.
     for hour in (10, 11):
         warehouse.add_file(f"2025-01-01T{hour}:00:00", streams(100 + hour))
     kill(warehouse, LOADED)
-    build(warehouse)
+    ordinary_run(warehouse)
     assert warehouse.published() == warehouse.oracle()
-    build(warehouse)
+    ordinary_run(warehouse)
     assert states(warehouse) == {"2025-01-01": "pruned", "2025-01-09": "loaded"}
 
 
@@ -111,8 +113,8 @@ def test_a_first_load_that_was_killed_is_finished_when_all_is_read_again(
     if is_lost:
         half_loaded[0].unlink()
     if again == "full refresh":
-        build(warehouse, "--full-refresh")
-        build(warehouse)
+        ordinary_run(warehouse, "--full-refresh")
+        ordinary_run(warehouse)
     else:
         replace(project / "models/staging/stg_streams.py", "MIN_ROWS = 100", "MIN_ROWS = 101")
         for _ in range(2):
@@ -136,17 +138,17 @@ def test_a_file_that_leaves_raw_before_its_reload_was_finished_leaves_the_facts_
     kill(warehouse, IMPORT, **window)
     first.unlink()
     for _ in range(2):
-        output = build(warehouse)
+        output = ordinary_run(warehouse)
         assert f"The facts of 2025-01-08 stay as they are: raw lacks {first.name}" in output
         assert states(warehouse) == {"2025-01-08": "pruned", "2025-01-09": "loaded"}
         assert warehouse.published() == before
     assert {name for name, _ in staged(warehouse)} == {path.name for path in warehouse.raw.glob("*streams/17364*")}
     # Until it is back, or the reload is asked for again.
     first.write_bytes(content)
-    build(warehouse)
+    ordinary_run(warehouse)
     assert warehouse.published() == warehouse.oracle() == before
     first.unlink()
-    build(warehouse, **window)
+    ordinary_run(warehouse, **window)
     assert warehouse.published() == warehouse.oracle() != before
 
 
@@ -169,10 +171,11 @@ def reloaded(folders: tuple[Path, Path]) -> Path:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_reload_is_finished_by_the_next_ordinary_run(warehouse: Warehouse, reloaded: Path, step: str) -> None:
     """Of a day that has left the working set, and of one that is loaded: each has lost a file, and another is other."""
+    warehouse.select = ""
     if not reloaded.exists():
         files = {f"2025-01-0{day}T{hour}:00:00": 10 * day + hour for day in (1, 9) for hour in (10, 11, 12)}
         paths = warehouse.built(files, "--vars", json.dumps(KEEP))
-        build(warehouse)  # what a run has settled, the next one prunes
+        ordinary_run(warehouse)  # what a run has settled, the next one prunes
         for n, lost, changed in ((1, paths[0], paths[1]), (9, paths[3], paths[4])):
             lost.unlink()
             other = warehouse.add_file(f"2025-01-0{n}T13:00:00", streams(20 + n), commit=False)
@@ -186,7 +189,7 @@ def test_a_killed_reload_is_finished_by_the_next_ordinary_run(warehouse: Warehou
     kill(warehouse, text, nth, reload_start="2025-01-01", reload_end="2025-01-10")
     if step == "after the intermediate layer":
         assert warehouse.published() == before
-    build(warehouse)
+    ordinary_run(warehouse)
     assert warehouse.published() == warehouse.oracle() != before
     assert_marts_equal_the_oracle(warehouse)
 
@@ -194,22 +197,24 @@ def test_a_killed_reload_is_finished_by_the_next_ordinary_run(warehouse: Warehou
 @pytest.mark.promise("a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation")
 def test_a_merge_into_a_dimension_that_was_killed_is_taken_back_with_what_it_merged(warehouse: Warehouse) -> None:
     """The day is then as it was before, and so is its version."""
+    warehouse.select = ""
     for day in (8, 9):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
-    build(warehouse)
+    ordinary_run(warehouse)
     late = warehouse.add_file("2025-01-08T09:00:00", streams(4, 200))
     kill(warehouse, 'dim_users__days" as select file_name_date, version, ')
     late.unlink()
-    build(warehouse, reload_start="2025-01-08", reload_end="2025-01-09")
+    ordinary_run(warehouse, reload_start="2025-01-08", reload_end="2025-01-09")
     assert_marts_equal_the_oracle(warehouse)
 
 
 @pytest.mark.promise("a dbt run is killed (`kill -9`) at any statement, in its middle, or at any file operation")
 @pytest.mark.parametrize("loss", ["lost", "torn"])
 def test_a_partition_that_is_lost_after_its_merge_was_killed_is_made_again(warehouse: Warehouse, loss: str) -> None:
+    warehouse.select = ""
     for day in (7, 8, 9):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
-    build(warehouse)
+    ordinary_run(warehouse)
     warehouse.add_file("2025-01-07T09:00:00", streams(4))
     kill(warehouse, "/dim_users.parquet.tmp/written")
     file = warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-07" / "data.parquet"
@@ -217,5 +222,5 @@ def test_a_partition_that_is_lost_after_its_merge_was_killed_is_made_again(wareh
         shutil.rmtree(file.parent)
     else:
         file.write_bytes(file.read_bytes()[:-9])
-    build(warehouse)
+    ordinary_run(warehouse)
     assert_marts_equal_the_oracle(warehouse)

@@ -66,24 +66,25 @@ def test_days_of_ordinary_snapshots_equal_the_oracle(warehouse: Warehouse) -> No
     assert views == {mart: len(published(warehouse, mart)) for mart in views}
 
 
+@pytest.mark.usefixtures("users_only")
 def test_a_name_is_the_latest_that_any_day_has_said(warehouse: Warehouse) -> None:
     def name() -> object:
         return published(warehouse, "dim_users")[(7,)]["user_name"]
 
     warehouse.add_file("2025-01-05T10:00:00", [one(7, 1, name="Fifth")])
-    warehouse.build()
+    warehouse.run()
     warehouse.add_file("2025-01-06T10:00:00", [one(7, 1, name="")])
-    warehouse.build()
+    warehouse.run()
     assert name() == "Fifth"
     warehouse.add_file("2025-01-02T10:00:00", [one(7, 1, name="Second"), one(8, 1, name="Eighth")])  # late
-    warehouse.build()
+    warehouse.run()
     assert name() == "Fifth"
     warehouse.add_file("2025-01-06T11:00:00", [one(7, 1, name="Sixth")])
-    warehouse.build()
+    warehouse.run()
     assert name() == "Fifth"  # until the day is over
     assert_marts_equal_the_oracle(warehouse)
     warehouse.add_file("2025-01-07T00:00:00", [one(9, 1)])
-    warehouse.build()
+    warehouse.run()
     assert name() == "Sixth"
     assert_marts_equal_the_oracle(warehouse)
 
@@ -98,27 +99,29 @@ def members(warehouse: Warehouse) -> list[tuple[int, str]]:
     return warehouse.query("select user_id, strftime(file_name_date, '%d') from dwh.dim_users order by all")
 
 
+@pytest.mark.usefixtures("users_only")
 def test_an_hour_writes_its_own_day_of_a_dimension_and_no_member_ever_moves(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-05T10:00:00", [one(7, 1)])
     warehouse.add_file("2025-01-06T10:00:00", [one(8, 1)])
-    warehouse.build()
+    warehouse.run()
     before = partitions(warehouse, "dim_users")
     warehouse.add_file("2025-01-06T11:00:00", [one(7, 2), one(9, 1)])
-    warehouse.build()
+    warehouse.run()
     after = partitions(warehouse, "dim_users")
     assert members(warehouse) == [(7, "05"), (8, "06"), (9, "06")]
     assert {day for day, inode in after.items() if before.get(day) != inode} == {"file_name_date=2025-01-06"}
     # A late day had already seen them, and somebody else.
     warehouse.add_file("2025-01-04T10:00:00", [one(7, 3), one(9, 3), one(6, 3)])
-    warehouse.build()
+    warehouse.run()
     assert members(warehouse) == [(6, "04"), (7, "05"), (8, "06"), (9, "06")]
     assert_marts_equal_the_oracle(warehouse)
     # A full refresh keeps them there.
-    warehouse.build("--full-refresh", "--select", "dim_users", "--exclude-resource-type", "test")
+    warehouse.run("--full-refresh", "--select", "dim_users")
     assert members(warehouse) == [(6, "04"), (7, "05"), (8, "06"), (9, "06")]
     assert_marts_equal_the_oracle(warehouse)
 
 
+@pytest.mark.usefixtures("users_only")
 def test_members_stay_where_they_are_when_their_first_day_is_removed(warehouse: Warehouse) -> None:
     lost = [
         warehouse.add_file("2025-01-03T10:00:00", [one(5, 1)]),
@@ -126,22 +129,22 @@ def test_members_stay_where_they_are_when_their_first_day_is_removed(warehouse: 
     ]
     lost_later = warehouse.add_file("2025-01-05T10:00:00", [one(7, 1)])
     warehouse.add_file("2025-01-06T10:00:00", [one(7, 2)])
-    warehouse.build()
+    warehouse.run()
     for path in lost:
         path.unlink()
-    warehouse.build(**run_vars(reload_start="2025-01-03", reload_end="2025-01-05", remove_empty_days=True))
+    warehouse.run(**run_vars(reload_start="2025-01-03", reload_end="2025-01-05", remove_empty_days=True))
     assert members(warehouse) == [(7, "04")]
     assert partitions(warehouse, "dim_users").keys() == {f"file_name_date=2025-01-0{day}" for day in (4, 5, 6)}
     assert_marts_equal_the_oracle(warehouse)
     # That partition is missed, too.
     shutil.rmtree(warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-04")
     warehouse.add_file("2025-01-06T12:00:00", [one(7, 1)])
-    warehouse.build()
+    warehouse.run()
     assert members(warehouse) == [(7, "05")]
     assert_marts_equal_the_oracle(warehouse)
     # A member that only the newest day still knows belongs to it.
     lost_later.unlink()
-    warehouse.build(**run_vars(reload_start="2025-01-05", reload_end="2025-01-06", remove_empty_days=True))
+    warehouse.run(**run_vars(reload_start="2025-01-05", reload_end="2025-01-06", remove_empty_days=True))
     assert members(warehouse) == [(7, "06")]
     assert partitions(warehouse, "dim_users").keys() == {"file_name_date=2025-01-06"}
     assert_marts_equal_the_oracle(warehouse)
@@ -156,8 +159,8 @@ def test_the_one_file_that_a_dimension_was_becomes_a_folder(warehouse: Warehouse
         folder.write_bytes(file)
         # Of the version that wrote it.
         warehouse.query(f"alter table dwh.{name}__days drop column is_settled", read_only=False)
-    warehouse.build("--select", "dim_users", "--exclude-resource-type", "test")
-    warehouse.build()
+    warehouse.run("--select", "dim_users")
+    warehouse.run()
     assert_marts_equal_the_oracle(warehouse)
 
 
@@ -169,39 +172,41 @@ def test_a_reload_takes_back_what_a_removed_file_had_said(warehouse: Warehouse) 
     warehouse.add_file("2025-01-01T10:00:00", [one(7, 1, name="First"), one(9, 1)])
     gone = warehouse.add_file("2025-01-03T10:00:00", [one(7, 1, name="Third"), one(8, 1, game="6")])
     warehouse.add_file("2025-01-03T11:00:00", [one(9, 5, name="Ninth")])
-    warehouse.build()
+    warehouse.run()
     assert (8,) in published(warehouse, "dim_users") and (6,) in published(warehouse, "dim_games")
     gone.unlink()
-    warehouse.build(**run_vars(reload_start="2025-01-03", reload_end="2025-01-04"))
+    warehouse.run(**run_vars(reload_start="2025-01-03", reload_end="2025-01-04"))
     assert (8,) not in published(warehouse, "dim_users") and (6,) not in published(warehouse, "dim_games")
     assert published(warehouse, "dim_users")[(7,)]["user_name"] == "First"
     assert_marts_equal_the_oracle(warehouse)
 
 
 @pytest.mark.promise("a file leaves raw, or a name in it was wrong")
+@pytest.mark.usefixtures("users_only")
 def test_a_reload_takes_a_corrected_name_of_the_same_snapshot(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", [one(7, 1, name="Before")])
     path = warehouse.add_file("2025-01-02T10:00:00", [one(7, 1, name="Wrong")])
     warehouse.add_file("2025-01-03T10:00:00", [one(8, 1)])
-    warehouse.build()
+    warehouse.run()
     table = pq.ParquetFile(path).read()
     right = table.set_column(table.schema.get_field_index("user_name"), "user_name", pa.array(["Right"]))
     pq.write_table(right, path)
-    warehouse.build(**run_vars(reload_start="2025-01-02", reload_end="2025-01-03"))
+    warehouse.run(**run_vars(reload_start="2025-01-02", reload_end="2025-01-03"))
     assert published(warehouse, "dim_users")[(7,)]["user_name"] == "Right"
     assert_marts_equal_the_oracle(warehouse)
 
 
+@pytest.mark.usefixtures("users_only")
 def test_days_that_raw_has_lost_stay_until_they_are_to_be_removed(warehouse: Warehouse) -> None:
     lost = warehouse.add_file("2025-01-01T10:00:00", [one(7, 1, name="Old"), one(8, 1)])
     warehouse.add_file("2025-01-02T10:00:00", [one(9, 1)])
-    warehouse.build()
+    warehouse.run()
     lost.unlink()
     window = {"reload_start": "2025-01-01", "reload_end": "2025-01-02"}
-    warehouse.build(**run_vars(**window))
+    warehouse.run(**run_vars(**window))
     assert (7,) in published(warehouse, "dim_users")
     assert (date(2025, 1, 1), 7) in published(warehouse, "agg_user_viewership")
-    warehouse.build(**run_vars(**window, remove_empty_days=True))
+    warehouse.run(**run_vars(**window, remove_empty_days=True))
     assert_marts_equal_the_oracle(warehouse)
     assert warehouse.query("select count(*) from stg.raw_files") == [(1,)]
 
@@ -210,20 +215,21 @@ def test_a_day_stays_in_the_database_until_every_mart_has_been_made_from_it(ware
     keep = ["--vars", '{"keep_days": 2}']
     warehouse.add_file("2025-01-07T10:00:00", streams(1))
     warehouse.add_file("2025-01-09T10:00:00", streams(2))
-    warehouse.build(*keep)
+    warehouse.run(*keep)
     warehouse.add_file("2025-01-07T11:00:00", streams(3))  # late, and with the next one the 7th is no longer kept
     warehouse.add_file("2025-01-10T10:00:00", streams(4))
-    warehouse.build("--select", "stg_streams", "int_streams", "fact_streams", "--indirect-selection", "cautious", *keep)
-    warehouse.build("--select", "stg_streams", "--indirect-selection", "cautious", *keep)
+    warehouse.run("--select", "stg_streams", "int_streams", "fact_streams", *keep)
+    warehouse.run("--select", "stg_streams", *keep)
     kept = "select count(*) from stg.stg_streams where file_name_datetime::date = '2025-01-07'"
     assert warehouse.query(kept) != [(0,)]
-    warehouse.build(*keep)
-    warehouse.build(*keep)
+    warehouse.run(*keep)
+    warehouse.run(*keep)
     assert warehouse.query(kept) == [(0,)]
     assert_marts_equal_the_oracle(warehouse)
 
 
 @pytest.mark.parametrize("lost", ["database", "dimension", "its partition", "torn", "day"])
+@pytest.mark.usefixtures("users_only")
 def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
     if lost == "database":
@@ -236,36 +242,35 @@ def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
         (warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-01" / "data.parquet").write_text("bit rot")
     else:
         shutil.rmtree(warehouse.data_dir / "agg_user_viewership.parquet" / "file_name_date=2025-01-01")
-    warehouse.build()
+    warehouse.run()
     assert_marts_equal_the_oracle(warehouse)
 
 
 def test_nothing_new_writes_no_dimension(warehouse: Warehouse) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1})
     before = [partitions(warehouse, name) for name in DIMENSIONS]
-    warehouse.build()
+    warehouse.run()
     assert [partitions(warehouse, name) for name in DIMENSIONS] == before
 
 
+@pytest.mark.usefixtures("users_only")
 def test_an_hour_reads_the_days_that_changed_and_no_other(warehouse: Warehouse) -> None:
     """A dimension is merged; all days are asked only about keys of which one has taken something back."""
     for day in (1, 2, 3):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", [one(day, 1), one(9, 1)])
-    warehouse.build()
+    warehouse.run()
     # Whatever is read from now on of the first two days is seen.
     for day in (1, 2):
-        for mart in ("agg_user_viewership", "agg_game_viewership"):
-            path = warehouse.data_dir / f"{mart}.parquet" / f"file_name_date=2025-01-0{day}" / "data.parquet"
-            table = pq.ParquetFile(path).read()
-            name = "user_name" if mart == "agg_user_viewership" else "game_name"
-            later = pa.array([datetime(2026, 1, 1)] * len(table))  # noqa: DTZ001
-            table = table.set_column(table.schema.get_field_index("named_at"), "named_at", later)
-            seen = pa.array(["seen"] * len(table))
-            pq.write_table(table.set_column(table.schema.get_field_index(name), name, seen), path)
+        path = warehouse.data_dir / "agg_user_viewership.parquet" / f"file_name_date=2025-01-0{day}" / "data.parquet"
+        table = pq.ParquetFile(path).read()
+        later = pa.array([datetime(2026, 1, 1)] * len(table))  # noqa: DTZ001
+        table = table.set_column(table.schema.get_field_index("named_at"), "named_at", later)
+        seen = pa.array(["seen"] * len(table))
+        pq.write_table(table.set_column(table.schema.get_field_index("user_name"), "user_name", seen), path)
     warehouse.add_file("2025-01-03T11:00:00", [one(9, 1, name="Now")])
-    warehouse.build()
+    warehouse.run()
     warehouse.add_file("2025-01-04T00:00:00", [one(4, 1)])
-    warehouse.build()
+    warehouse.run()
     assert published(warehouse, "dim_users")[(9,)]["user_name"] == "Now"
     assert all(row["user_name"] != "seen" for row in published(warehouse, "dim_users").values())
 
@@ -275,7 +280,7 @@ def test_the_question_is_one_order_by(warehouse: Warehouse) -> None:
     even = [one(user, 50, game="1") for user in range(1, 11)]
     uneven = [one(user, 1, game="2") for user in range(11, 20)] + [one(20, 991, game="2")]
     warehouse.add_file("2025-01-01T10:00:00", [*even, *uneven])
-    warehouse.build()
+    warehouse.run()
     with duckdb.connect() as database:
         asked = "select game_name, avg_viewers from read_parquet(?) where avg_viewers >= 500 order by gini"
         path = str(warehouse.data_dir / "agg_game_viewership.parquet" / "*" / "*.parquet")
@@ -298,7 +303,7 @@ def test_a_mart_that_has_missed_a_day_is_found(warehouse: Warehouse, project: Pa
 
 def test_a_stranger_among_the_facts_is_found(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", [one(7, 1), one(8, 1)])
-    warehouse.build()
+    warehouse.run()
     for name, key in (("dim_users", 7), ("dim_games", 5)):
         path = warehouse.data_dir / f"{name}.parquet" / "file_name_date=2025-01-01" / "data.parquet"
         table = pq.ParquetFile(path).read()
@@ -318,24 +323,25 @@ def test_a_full_refresh_gives_the_newest_day_a_member_that_only_it_still_knows(w
     warehouse.add_file("2025-01-05T10:00:00", [one(8, 1)])
     again = warehouse.add_file("2025-01-06T10:00:00", [one(7, 1)])
     warehouse.add_file("2025-01-06T11:00:00", [one(9, 1)])
-    warehouse.build()
+    warehouse.run()
     lost.unlink()
-    marts = ["--exclude", "dim_users", "dim_games", "test_type:generic", "assert_marts"]
-    warehouse.build(*marts, **run_vars(reload_start="2025-01-04", reload_end="2025-01-05", remove_empty_days=True))
-    warehouse.build("--full-refresh", "--select", "dim_users", "dim_games", "--exclude-resource-type", "test")
+    marts = ["--exclude", "dim_users", "dim_games"]
+    warehouse.run(*marts, **run_vars(reload_start="2025-01-04", reload_end="2025-01-05", remove_empty_days=True))
+    warehouse.run("--full-refresh", "--select", "dim_users", "dim_games")
     assert members(warehouse) == [(7, "06"), (8, "05"), (9, "06")]
     assert_marts_equal_the_oracle(warehouse)
     again.unlink()
-    warehouse.build(**run_vars(reload_start="2025-01-06", reload_end="2025-01-07"))
+    warehouse.run(**run_vars(reload_start="2025-01-06", reload_end="2025-01-07"))
     assert members(warehouse) == [(8, "05"), (9, "06")]
     assert_marts_equal_the_oracle(warehouse)
 
 
+@pytest.mark.usefixtures("users_only")
 def test_the_only_day_leaves_when_the_next_one_comes(warehouse: Warehouse) -> None:
     lost = warehouse.add_file("2025-01-01T10:00:00", [one(7, 1)])
-    warehouse.build()
+    warehouse.run()
     lost.unlink()
     warehouse.add_file("2025-01-02T10:00:00", [one(7, 1), one(8, 1)])
-    warehouse.build(**run_vars(reload_start="2025-01-01", reload_end="2025-01-03", remove_empty_days=True))
+    warehouse.run(**run_vars(reload_start="2025-01-01", reload_end="2025-01-03", remove_empty_days=True))
     assert members(warehouse) == [(7, "02"), (8, "02")]
     assert_marts_equal_the_oracle(warehouse)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,9 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from warehouse import Warehouse
-
-from include.settings import DBT_PROJECT
+from warehouse import Warehouse, run_vars
 
 pytestmark = pytest.mark.usefixtures("facts_only")
 
@@ -99,7 +96,7 @@ def test_ids_keep_their_value_whatever_their_type(warehouse: Warehouse) -> None:
 def test_a_category_that_is_no_number_is_counted(warehouse: Warehouse) -> None:
     put(warehouse, "2025-06-01T00:00:00", with_values("game_id", ["Chess", "", "1e3", "5"])(table(ROWS)))
     put(warehouse, "2025-06-01T01:00:00", with_values("game_id", [12.7, None, INF, 5.0])(table(ROWS)))
-    warehouse.build()
+    warehouse.run()
     assert warehouse.query("select nb_rejected, nb_odd_game_ids from stg.raw_files") == [(0, 2)] * 2
     assert warehouse.query("select distinct game_id from int.int_streams order by all") == [(5,), (None,)]
 
@@ -158,9 +155,9 @@ def test_a_file_that_is_mostly_rejected_is_quarantined(warehouse: Warehouse, lat
     wrong = warehouse.add_file("2025-06-01T10:00:00", rejected(51, 100))
     half = warehouse.add_file("2025-06-01T11:00:00", rejected(50, 100))
     small = warehouse.add_file("2025-06-01T12:00:00", rejected(99, 99))
-    output = warehouse.build()
+    output = warehouse.run()
     if late:
-        output = warehouse.build(*window("2025-06-01"))
+        output = warehouse.run(**window("2025-06-01"))
     assert f"{wrong.name} is quarantined: 51 of 100 rows are rejected (no usable user_id in 51); to be rid of" in output
     assert output.count("is quarantined") == 1
     ledger = "select file_name, nb_rows, nb_rejected, error is null from stg.raw_files order by all"
@@ -170,7 +167,7 @@ def test_a_file_that_is_mostly_rejected_is_quarantined(warehouse: Warehouse, lat
         (small.name, 99, 99, True),
     ]
     pq.write_table(pa.Table.from_pylist(rejected(0, 100)), wrong)
-    assert "is quarantined" not in warehouse.build()
+    assert "is quarantined" not in warehouse.run()
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -178,8 +175,8 @@ def ahead(hours: float) -> str:
     return f"{datetime.now(UTC) + timedelta(hours=hours):%Y-%m-%dT%H:%M:%S}"
 
 
-def window(at: str) -> list[str]:
-    return ["--vars", f'{{"keep_days": 2, "reload_start": "{at[:10]}", "reload_end": "{at[:10]}T23:59:59.9"}}']
+def window(at: str) -> dict[str, str]:
+    return run_vars(reload_start=at[:10], reload_end=f"{at[:10]}T23:59:59.9")
 
 
 KEEP = ["--vars", '{"keep_days": 2}']
@@ -190,11 +187,10 @@ KEEP = ["--vars", '{"keep_days": 2}']
     "a new file is quarantined; imported history stays; nothing is pruned for it; the page says so and is not fresh",
 )
 def test_a_file_dated_in_the_future_is_quarantined_and_prunes_nothing(warehouse: Warehouse) -> None:
-    warehouse.select = ""
     now = warehouse.add_file(ahead(-1), rejected(0, 5))
     nearly = warehouse.add_file(ahead(0.9), rejected(0, 5))
     far = [warehouse.add_file(at, rejected(0, 5)) for at in (ahead(1.1), "2036-01-01T00:00:00", "2999-01-01T00:00:00")]
-    output = warehouse.build(*KEEP)
+    output = warehouse.run(*KEEP)
     for path in far:
         assert f"{path.name} is quarantined: it is dated " in output
     assert "dated 2036-01-01 00:00 UTC, in the future" in output
@@ -203,29 +199,27 @@ def test_a_file_dated_in_the_future_is_quarantined_and_prunes_nothing(warehouse:
     assert warehouse.published() == warehouse.oracle(*far)
     # A reload of its day does not let it in either, and another run loads nothing again.
     before = warehouse.partitions()
-    warehouse.build(*window("2036-01-01"))
-    warehouse.build(*KEEP)
+    warehouse.run(*KEEP, **window("2036-01-01"))
+    warehouse.run(*KEEP)
     assert warehouse.partitions() == before
 
 
 @pytest.fixture
-def at_another_time(tmp_path: Path) -> Callable[[str], Path]:
+def at_another_time(project: Path) -> Callable[[str], Path]:
     """Gives a copy of the dbt project another clock (UTC), by which it tells what lies in the future."""
+    rules = project / "macros" / "rules.sql"
+    whole, clock = rules.read_text(), "(now() at time zone 'UTC')"
+    assert whole.count(clock) == 1
 
-    def project(now: str) -> Path:
-        copy = shutil.copytree(DBT_PROJECT, tmp_path / now, ignore=shutil.ignore_patterns("target", "logs"))
-        rules = copy / "macros" / "rules.sql"
-        clock = "(now() at time zone 'UTC')"
-        assert rules.read_text().count(clock) == 1
-        rules.write_text(rules.read_text().replace(clock, f"timestamp '{now}'"))
-        return copy
+    def set_clock(now: str) -> Path:
+        rules.write_text(whole.replace(clock, f"timestamp '{now}'"))
+        return project
 
-    return project
+    return set_clock
 
 
-def run(warehouse: Warehouse, project: Path, *arguments: str) -> str:
-    ordinary = ["build", "--exclude-resource-type", "unit_test", "--exclude", "test_type:generic"]
-    done = warehouse.dbt(*ordinary, *arguments, project=project)
+def run(warehouse: Warehouse, project: Path, **environ: str) -> str:
+    done = warehouse.dbt("run", *KEEP, project=project, **environ)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -237,14 +231,14 @@ def test_a_clock_that_was_put_back_does_not_quarantine_history(
     warehouse.select = ""
     for day in (1, 2):
         warehouse.add_file(f"2025-06-0{day}T10:00:00", rejected(0, 5))
-    warehouse.build(*KEEP)
+    warehouse.run(*KEEP)
     late = warehouse.add_file("2025-06-02T11:00:00", rejected(0, 5))
     back = at_another_time("2025-06-01")
-    for arguments in (KEEP, window("2025-06-02"), ["--full-refresh", *KEEP]):
-        assert run(warehouse, back, *arguments).count("is quarantined") == 1
+    for about in ({}, window("2025-06-02"), {"DBT_FULL_REFRESH": "true"}):
+        assert run(warehouse, back, **about).count("is quarantined") == 1
         assert warehouse.published() == warehouse.oracle(late)
     # Once the clock is right, it counts.
-    assert "is quarantined" not in warehouse.build(*KEEP)
+    assert "is quarantined" not in warehouse.run(*KEEP)
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -255,11 +249,11 @@ def test_a_file_of_the_future_that_an_earlier_version_imported_stays_and_prunes_
     warehouse.select = ""
     for at in ("2025-06-01T10:00:00", "2025-06-02T10:00:00", "2036-01-01T00:00:00"):
         warehouse.add_file(at, rejected(0, 5))
-    run(warehouse, at_another_time("2040-01-01"), *KEEP)
+    run(warehouse, at_another_time("2040-01-01"))
     pruned = "select file_name_date::varchar from stg.raw_days where state = 'pruned' order by all"
-    run(warehouse, at_another_time("2040-01-02"), *KEEP)
+    run(warehouse, at_another_time("2040-01-02"))
     assert warehouse.query(pruned) == [("2025-06-01",), ("2025-06-02",)]
     warehouse.add_file("2025-06-02T11:00:00", rejected(0, 5))
-    assert "is quarantined" not in warehouse.build(*KEEP)
+    assert "is quarantined" not in warehouse.run(*KEEP)
     assert warehouse.query(pruned) == [("2025-06-01",)]
     assert warehouse.published() == warehouse.oracle()

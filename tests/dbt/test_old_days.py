@@ -9,11 +9,13 @@ import pytest
 from marts import assert_marts_equal_the_oracle
 from warehouse import Warehouse, streams
 
+pytestmark = pytest.mark.usefixtures("facts_only")
+
 KEEP = {"keep_days": 2}
 
 
-def build(warehouse: Warehouse, **more: object) -> str:
-    return warehouse.build("--vars", json.dumps({**KEEP, **more}))
+def run(warehouse: Warehouse, *arguments: str, **more: object) -> str:
+    return warehouse.run(*arguments, "--vars", json.dumps({**KEEP, **more}))
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def old_day(warehouse: Warehouse) -> list[Path]:
     """Two counted files of a day that was pruned."""
     files = {"2025-01-01T10:00:00": 10, "2025-01-01T11:00:00": 11, "2025-01-09T10:00:00": 9}
     paths = warehouse.built(files, "--vars", json.dumps(KEEP))[:2]
-    build(warehouse)  # what a run has settled, the next one prunes
+    run(warehouse)  # what a run has settled, the next one prunes
     return paths
 
 
@@ -29,13 +31,13 @@ def test_a_counted_file_that_can_no_longer_be_read_keeps_its_facts(warehouse: Wa
     before, whole = warehouse.published(), old_day[0].read_bytes()
     old_day[0].write_text("bit rot")
     late = warehouse.add_file("2025-01-01T13:00:00", streams(13))
-    output = build(warehouse)
+    output = run(warehouse)
     assert f"{late.name} is quarantined" in output and old_day[0].name in output
     assert warehouse.published() == before
-    build(warehouse)
+    run(warehouse)
     assert warehouse.published() == before
     old_day[0].write_bytes(whole)
-    build(warehouse)
+    run(warehouse)
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -47,10 +49,10 @@ def test_a_torn_late_file_does_not_have_its_day_made_again_in_each_run(
     torn.write_bytes(whole[:100])
     before = warehouse.partitions()
     for _ in range(2):
-        build(warehouse)
+        run(warehouse)
         assert warehouse.partitions() == before
     torn.write_bytes(whole)
-    build(warehouse)
+    run(warehouse)
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -59,7 +61,7 @@ def test_a_removed_file_leaves_an_old_day_with_the_reload_of_its_hour(
 ) -> None:
     old_day[0].unlink()
     hour = {"reload_start": "2025-01-01T10:00:00", "reload_end": "2025-01-01T11:00:00"}
-    build(warehouse, **hour)
+    run(warehouse, **hour)
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -68,17 +70,17 @@ def test_a_removal_waits_until_the_rest_of_an_old_day_can_be_read(
     warehouse: Warehouse, old_day: list[Path], obstacle: str
 ) -> None:
     third = warehouse.add_file("2025-01-01T12:00:00", streams(12))
-    build(warehouse)
-    build(warehouse)
+    run(warehouse)
+    run(warehouse)
     before, whole = warehouse.published(), old_day[1].read_bytes()
     old_day[0].unlink()
     old_day[1].unlink() if obstacle == "unlink" else old_day[1].write_text("bit rot")
     hour = {"reload_start": "2025-01-01T10:00:00", "reload_end": "2025-01-01T11:00:00"}
-    output = build(warehouse, **hour)
+    output = run(warehouse, **hour)
     assert "The facts of 2025-01-01 stay as they are" in output and old_day[1].name in output
     assert warehouse.published() == before
     old_day[1].write_bytes(whole)
-    build(warehouse, **hour)
+    run(warehouse, **hour)
     assert warehouse.published() == warehouse.oracle() and third.exists()
 
 
@@ -90,19 +92,16 @@ def test_an_archived_day_keeps_its_facts_through_reloads_and_late_files(
     for file in old_day:
         file.unlink()
     window = {"reload_start": "2025-01-01", "reload_end": "2025-01-02"}
-    if full_refresh:
-        output = warehouse.build("--full-refresh", "--vars", json.dumps(KEEP))
-    else:
-        output = build(warehouse, **window)
+    output = run(warehouse, "--full-refresh") if full_refresh else run(warehouse, **window)
     # A full refresh is about the days that are loaded.
     assert output.count("Raw holds nothing of 2025-01-01 any more: its facts stay as they are.") == (not full_refresh)
     assert output.count("Raw holds nothing") == (not full_refresh)
     assert warehouse.published() == before
     warehouse.add_file("2025-01-01T13:00:00", streams(13))
-    build(warehouse)
+    run(warehouse)
     assert warehouse.published() == before
     # Only a reload of that day accepts that raw is all there is.
-    build(warehouse, **window)
+    run(warehouse, **window)
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -110,29 +109,28 @@ def test_a_full_refresh_keeps_the_facts_of_a_kept_day_without_raw(warehouse: War
     gone, _ = warehouse.built({"2025-01-08T10:00:00": 8, "2025-01-09T10:00:00": 9})
     before = warehouse.published()
     gone.unlink()
-    assert "Raw holds nothing of 2025-01-08 any more" in warehouse.build("--full-refresh")
-    assert "Raw holds nothing" not in warehouse.build()
+    assert "Raw holds nothing of 2025-01-08 any more" in warehouse.run("--full-refresh")
+    assert "Raw holds nothing" not in warehouse.run()
     assert warehouse.published() == before
 
 
 def test_a_day_stays_until_the_dimensions_have_been_made_from_it(warehouse: Warehouse) -> None:
-    without = ["--exclude", "dim_users", "dim_games", "test_type:generic", "assert_marts"]
-    states = "select file_name_date::varchar, state from stg.raw_days order by all"
+    warehouse.select = ""
 
-    def run(*arguments: str) -> dict[str, str]:
-        done = warehouse.dbt("build", "--exclude-resource-type", "unit_test", *arguments, "--vars", json.dumps(KEEP))
-        assert done.returncode == 0, done.stdout
-        return dict(warehouse.query(states))
+    def states(*arguments: str) -> dict[str, str]:
+        warehouse.run(*arguments, "--vars", json.dumps(KEEP))
+        return dict(warehouse.query("select file_name_date::varchar, state from stg.raw_days order by all"))
 
+    without = ["--exclude", "dim_users", "dim_games"]
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    build(warehouse)
+    run(warehouse)
     # Members that only one day names, each of a day that grows old before a dimension knows it.
     for day, user in ((2, 71), (9, 79)):
         one = {"id": "1", "user_id": str(user), "game_id": str(user), "game_name": "Go", "viewer_count": 1}
         warehouse.add_file(f"2025-01-0{day}T10:00:00", [*streams(day), {**streams(day)[0], **one}])
-        run(*without)
+        states(*without)
     for _ in range(2):
-        assert run(*without) == {"2025-01-01": "pruned", "2025-01-02": "loaded", "2025-01-09": "loaded"}
-    build(warehouse)
-    assert run() == {"2025-01-01": "pruned", "2025-01-02": "pruned", "2025-01-09": "loaded"}
+        assert states(*without) == {"2025-01-01": "pruned", "2025-01-02": "loaded", "2025-01-09": "loaded"}
+    run(warehouse)
+    assert states() == {"2025-01-01": "pruned", "2025-01-02": "pruned", "2025-01-09": "loaded"}
     assert_marts_equal_the_oracle(warehouse)

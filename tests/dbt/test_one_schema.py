@@ -99,7 +99,7 @@ def test_days_of_the_first_pipeline_stay_beside_days_made_again(warehouse: Wareh
     null = warehouse.facts / "file_name_date=__HIVE_DEFAULT_PARTITION__"
     null.mkdir()
     duckdb.sql("select 1 as user_id limit 0").write_parquet(f"{null}/data_0.parquet")
-    output = warehouse.build()
+    output = warehouse.run()
     assert "file_name_date=2024-06-01: data_0.parquet, data_1.parquet became data.parquet" in output
     # Raw still has the last of these days.
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
@@ -136,10 +136,10 @@ def test_every_file_has_the_same_schema_for_every_reader(warehouse: Warehouse) -
     ancestor(warehouse.facts, {"2024-06-01": 2})
     named = [{**row, "game_id": "5", "game_name": "Chess", "user_name": "One"} for row in streams(1)]
     warehouse.add_file("2025-01-01T10:00:00", named)
-    warehouse.build()
+    warehouse.run()
     warehouse.add_file("2025-01-02T10:00:00", [{**row, "game_id": "", "user_name": ""} for row in streams(2)])
     warehouse.add_file("2025-01-03T10:00:00", [])
-    warehouse.build()
+    warehouse.run()
     for name in BY_DAY + DIMENSIONS:
         files = sorted((warehouse.data_dir / f"{name}.parquet").glob("*/*.parquet"))
         assert len(files) >= 2

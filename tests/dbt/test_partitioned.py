@@ -14,8 +14,7 @@ INT = "models/intermediate/int_streams"
 
 
 def run(warehouse: Warehouse, project: Path, *arguments: str, **environ: str) -> str:
-    # dbt keeps the columns of a yml that is as it was before.
-    done = warehouse.dbt("run", "--no-partial-parse", *arguments, project=project, **environ)
+    done = warehouse.dbt("run", *arguments, project=project, **environ)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -36,6 +35,8 @@ def test_files_of_other_types_do_not_bend_each_other(warehouse: Warehouse) -> No
 @pytest.mark.parametrize("column", ["added", "retyped"])
 def test_a_model_with_other_columns_makes_its_table_again(warehouse: Warehouse, project: Path, column: str) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1})
+    # dbt keeps the columns of a yml that is as it was before: this copy is not parsed for another test.
+    project = project.rename(project.with_name(column))
     if column == "added":
         replace(project / f"{INT}.sql", "    typed.viewer_count,\n", "    typed.viewer_count,\n    typed.is_mature,\n")
         replace(project / f"{INT}.sql", "        viewer_count,\n", "        viewer_count,\n        is_mature,\n")
@@ -58,7 +59,7 @@ def test_a_model_with_other_columns_makes_its_table_again(warehouse: Warehouse, 
     )
     assert (types.get("is_mature") == "BOOLEAN") if column == "added" else (types["viewer_count"] == "DOUBLE")
     # The model as it was again.
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -126,8 +127,8 @@ def test_a_rule_is_the_same_for_every_window_and_folder(warehouse: Warehouse) ->
         {"tested_hours": 2},
         {"remove_empty_days": "true"},
     ):
-        warehouse.build(**run_vars(**about), DUCKDB_MEMORY_LIMIT="300MB", TZ="Asia/Kolkata")
+        warehouse.run(**run_vars(**about), DUCKDB_MEMORY_LIMIT="300MB", TZ="Asia/Kolkata")
     moved = Warehouse(warehouse.data_dir.rename(warehouse.data_dir.with_name("moved")), warehouse.scratch)
-    moved.build("--vars", '{"keep_days": 5}')
+    moved.run("--vars", '{"keep_days": 5}')
     assert moved.partitions() == before
     moved.data_dir.rename(warehouse.data_dir)

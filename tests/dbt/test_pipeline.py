@@ -37,7 +37,7 @@ def test_every_row_of_a_file_is_counted(warehouse: Warehouse) -> None:
     warehouse.select = ""
     rows = streams(1)
     warehouse.add_file("2025-01-01T10:00:00", rows)
-    warehouse.build()
+    warehouse.run()
     kept = len({row["id"] for row in rows if row["user_id"].isdecimal()})
     assert warehouse.query("select nb_rows, nb_rejected, error from stg.raw_files") == [(len(rows), 1, None)]
     counts = "select nb_rows, nb_left_out, nb_duplicates, nb_streams from dwh.agg_platform_hourly"
@@ -47,17 +47,17 @@ def test_every_row_of_a_file_is_counted(warehouse: Warehouse) -> None:
 def test_nothing_new_writes_nothing(warehouse: Warehouse) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1})
     before = warehouse.partitions(), warehouse.query("select * from stg.raw_files")
-    warehouse.build()
+    warehouse.run()
     assert (warehouse.partitions(), warehouse.query("select * from stg.raw_files")) == before
 
 
 def test_a_late_file_changes_its_own_day_and_no_other(warehouse: Warehouse) -> None:
     for day in (1, 2, 3):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
-    warehouse.build()
+    warehouse.run()
     before = warehouse.partitions()
     warehouse.add_file("2025-01-02T09:00:00", streams(9))
-    warehouse.build()
+    warehouse.run()
     after = warehouse.partitions()
     assert {day for day in after if after[day] != before[day]} == {"file_name_date=2025-01-02"}
     assert warehouse.published() == warehouse.oracle()
@@ -65,13 +65,12 @@ def test_a_late_file_changes_its_own_day_and_no_other(warehouse: Warehouse) -> N
 
 def test_a_file_that_arrives_between_two_models_is_counted_once(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    cautious = ["--indirect-selection", "cautious"]
-    warehouse.build("--select", "stg_streams", *cautious)
+    warehouse.run("--select", "stg_streams")
     warehouse.add_file("2025-01-01T11:00:00", streams(2))
-    warehouse.build("--select", "int_streams", *cautious)
-    warehouse.build("--select", "stg_streams", *cautious)
-    warehouse.build("--select", "fact_streams", *cautious)
-    warehouse.build()
+    warehouse.run("--select", "int_streams")
+    warehouse.run("--select", "stg_streams")
+    warehouse.run("--select", "fact_streams")
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -80,7 +79,7 @@ def test_uncommitted_files_do_not_count_and_committed_loads_need_no_file(warehou
     pending = warehouse.add_file("2025-01-01T11:00:00", streams(2), commit=False)
     (warehouse.raw / "twitch_streams" / "notes.parquet").write_text("no load id in this name")
     warehouse.commit("1735736400.5")
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
     assert pending.name not in {name for row in warehouse.published() for name in row[4]}
 
@@ -103,7 +102,7 @@ def test_one_bad_file_is_quarantined_by_name_and_tried_again(warehouse: Warehous
     torn.write_bytes(whole)
     text.unlink()
     narrow.unlink()
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -114,7 +113,7 @@ def test_a_file_that_breaks_in_the_middle_takes_no_row_with_it(warehouse: Wareho
     content = bytearray(broken.read_bytes())
     content[200 : len(content) // 2] = bytes(len(content) // 2 - 200)
     broken.write_bytes(content)
-    output = warehouse.build()
+    output = warehouse.run()
     assert f"{broken.name} is quarantined" in output
     assert warehouse.query("select distinct file_name from stg.stg_streams") == [(good.name,)]
     assert warehouse.published() == warehouse.oracle(broken)
@@ -122,12 +121,12 @@ def test_a_file_that_breaks_in_the_middle_takes_no_row_with_it(warehouse: Wareho
 
 def test_a_first_file_without_rows_spoils_nothing(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", [], pa.schema([(name, pa.null()) for name in SNAPSHOT.names]))
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == []
     assert warehouse.query("select count(*) from dwh.fact_streams") == [(0,)]
 
     warehouse.add_file("2025-01-01T11:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     assert [folder.name for folder in warehouse.facts.iterdir()] == ["file_name_date=2025-01-01"]
     assert all(None not in (row[0], row[1]) for row in warehouse.published())
     # The empty file is one of the day's snapshots, and named by no row.
@@ -135,7 +134,7 @@ def test_a_first_file_without_rows_spoils_nothing(warehouse: Warehouse) -> None:
 
 
 def test_an_empty_data_folder_is_a_first_run(warehouse: Warehouse) -> None:
-    warehouse.build()
+    warehouse.run()
     assert warehouse.query("select * from dwh.fact_streams") == []
     assert not warehouse.facts.exists() or not list(warehouse.facts.iterdir())
 
@@ -147,7 +146,7 @@ def test_files_of_the_first_pipeline_are_read(warehouse: Warehouse) -> None:
     rows = [{**row, "started_at": "2024-01-01T08:00:00Z"} for row in streams(2)]
     warehouse.add_file("2024-01-01T11:00:00", rows, as_text)
     warehouse.add_file("2024-01-01T12:00:00", streams(3))
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
     assert warehouse.query("select count(*) from stg.stg_streams where api_page_number is null")[0][0] > 0
 
@@ -155,14 +154,14 @@ def test_files_of_the_first_pipeline_are_read(warehouse: Warehouse) -> None:
 def test_a_partition_that_is_gone_is_written_again(warehouse: Warehouse) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
     shutil.rmtree(warehouse.facts / "file_name_date=2025-01-01")
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
 
 
 def test_full_refresh_reads_everything_again(warehouse: Warehouse) -> None:
     _, path = warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-01T11:00:00": 2})
     pq.write_table(pq.ParquetFile(path).read().slice(0, 20), path)
-    warehouse.build("--full-refresh")
+    warehouse.run("--full-refresh")
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -176,7 +175,7 @@ def test_no_leftovers_outside_the_contract(warehouse: Warehouse) -> None:
 
 def test_the_dev_target_leaves_what_others_read_alone(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build("--target", "dev")
+    warehouse.run("--target", "dev")
     assert not warehouse.facts.exists()
     assert list((warehouse.data_dir / "dev" / "fact_streams.parquet").glob("*/data.parquet"))
 
@@ -190,7 +189,7 @@ def test_a_day_is_made_from_that_days_rows_only(warehouse: Warehouse) -> None:
     log = warehouse.scratch / "logs" / "dbt.log"
     log.unlink(missing_ok=True)
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build(DBT_LOG_LEVEL_FILE="debug")
+    warehouse.run(DBT_LOG_LEVEL_FILE="debug")
     copies = [re.split(r"\n\s+\) to ", text, maxsplit=1) for text in log.read_text().split("copy (")[1:]]
     rows = 2 * 122_880  # of DuckDB's row groups, which it reads as a whole
     with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:

@@ -56,17 +56,17 @@ def test_facts_equal_the_oracle(warehouse: StoreWarehouse, cloud: str) -> None:
 def test_a_late_file_counts_once_and_a_reload_takes_back_what_has_gone(warehouse: StoreWarehouse) -> None:
     gone = warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.add_file("2025-01-02T10:00:00", streams(2))
-    warehouse.build()
+    warehouse.run()
     before = warehouse.partitions()
     warehouse.add_file("2025-01-01T09:00:00", streams(9))
-    warehouse.build()
+    warehouse.run()
     after = warehouse.partitions()
     assert {day for day in after if after[day] != before[day]} == {"file_name_date=2025-01-01"}
     assert warehouse.published() == warehouse.oracle()
     gone.unlink()
-    warehouse.build(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02"))
+    warehouse.run(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02"))
     assert warehouse.published() == warehouse.oracle()
-    warehouse.build("--full-refresh")
+    warehouse.run("--full-refresh")
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -78,19 +78,19 @@ def test_a_bad_object_is_quarantined_by_name(warehouse: StoreWarehouse) -> None:
     odd = torn.with_name(f"1735725601.?[{torn.name[-15:]}")
     odd.write_bytes(whole)
     warehouse.commit("1735725601")
-    output = warehouse.build()
+    output = warehouse.run()
     assert f"{torn.name} is quarantined" in output and f"move {warehouse.url}/{RAW_DATASET}/twitch_streams/" in output
     assert f"{odd.name} is quarantined" in output
     assert warehouse.published() == warehouse.oracle(torn, odd)
     torn.write_bytes(whole)
     odd.unlink()
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
 
 
 def test_a_store_that_is_empty_all_at_once_is_a_mistake(warehouse: StoreWarehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     before = warehouse.query("select * from stg.raw_files"), warehouse.partitions()
     warehouse.store = warehouse.store.with_name("nowhere")
     done = warehouse.dbt("build", "--select", "stg_streams")
@@ -101,7 +101,7 @@ def test_a_store_that_is_empty_all_at_once_is_a_mistake(warehouse: StoreWarehous
 
 def test_a_store_that_fails_sets_no_file_aside(warehouse: StoreWarehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     warehouse.add_file("2025-01-01T11:00:00", streams(2))
     before = warehouse.query("select * from stg.raw_files where imported_at is not null")
     Path(f"{warehouse.store}.breaks").touch()
@@ -114,7 +114,7 @@ def test_a_store_that_fails_sets_no_file_aside(warehouse: StoreWarehouse) -> Non
 
 def test_what_needs_no_raw_asks_for_none(warehouse: StoreWarehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     for arguments in (["run", "--exclude", "stg_streams"], ["docs", "generate"]):
         assert warehouse.dbt(*arguments).returncode == 0
         assert warehouse.requests() == []
@@ -122,10 +122,10 @@ def test_what_needs_no_raw_asks_for_none(warehouse: StoreWarehouse) -> None:
 
 def test_a_run_lists_raw_a_few_times_and_reads_what_is_new(warehouse: StoreWarehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     new = warehouse.add_file("2025-01-01T11:00:00", streams(2))
     warehouse.build()
-    # What there is, and whether all of it has arrived.
+    # By the model, and by the test that all of it has arrived.
     lists = Counter(name for what, name, _ in warehouse.requests() if what == "LIST")
     assert lists == {"twitch_streams": 2, "_dlt_loads": 2}
     assert {name for what, name, _ in warehouse.requests() if what == "GET"} == {new.name}

@@ -15,9 +15,10 @@ pytestmark = pytest.mark.usefixtures("facts_only")
 
 
 def test_a_run_leaves_no_table_of_its_own_behind(warehouse: Warehouse) -> None:
+    warehouse.select = ""
     warehouse.built({"2025-01-01T10:00:00": 1})
     warehouse.add_file("2025-01-01T11:00:00", streams(2))
-    warehouse.build()
+    warehouse.run()
     tables = warehouse.query("select schema_name || '.' || table_name from duckdb_tables() order by all")
     views = {"stg.day_inputs", *(f"dwh.{mart}" for mart in BY_DAY + DIMENSIONS)}
     assert [name for (name,) in tables] == [name for name in TABLES if name not in views]
@@ -55,43 +56,42 @@ def test_a_load_id_that_is_no_time_stops_nothing(warehouse: Warehouse) -> None:
     path = warehouse.add_file("2025-01-01T11:00:00", streams(2))
     path.rename(path.with_name("1754042400000000000.abc.parquet"))
     warehouse.commit("1754042400000000000")
-    warehouse.build()
+    warehouse.run()
     assert warehouse.query("select count(*) from stg.raw_files") == [(1,)]
 
 
 def test_the_last_copy_of_a_day_is_left_alone(warehouse: Warehouse) -> None:
     """Its rows have left the database, its raw file is archived, its Parquet does not look as it was written."""
-    warehouse.select = ""
     keep = ["--vars", '{"keep_days": 2}']
     archived, _ = warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-09T10:00:00": 9}, *keep)
     before = warehouse.published()
-    warehouse.build(*keep)
+    warehouse.run(*keep)
     archived.unlink()
     partition = warehouse.facts / "file_name_date=2025-01-01"
     shutil.copy(partition / "data.parquet", partition / "copy.parquet")
     (partition / "data.parquet").rename(partition / "renamed.parquet")
-    only = ["--select", "fact_streams", "--exclude-resource-type", "test", *keep]
-    output = warehouse.build(*only)
+    only = ["--select", "fact_streams", *keep]
+    output = warehouse.run(*only)
     assert "file_name_date=2025-01-01/copy.parquet, file_name_date=2025-01-01/renamed.parquet" in output
     assert sorted(file.name for file in partition.iterdir()) == ["copy.parquet", "renamed.parquet"]
     # It is clear which one it is.
     (partition / "copy.parquet").unlink()
-    assert "renamed.parquet became data.parquet" in warehouse.build(*only)
+    assert "renamed.parquet became data.parquet" in warehouse.run(*only)
     assert warehouse.published() == before
     # What file managers leave is not looked at.
     (partition / ".DS_Store").touch()
-    assert "WARNING" not in warehouse.build(*only)
+    assert "WARNING" not in warehouse.run(*only)
 
 
 def test_a_full_refresh_of_one_model_makes_its_loaded_partitions_again(warehouse: Warehouse) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1})
     before = warehouse.partitions()
-    only = ["--full-refresh", "--exclude-resource-type", "test", "--select"]
-    assert "fact_streams: 1 of 1 loaded" in warehouse.build(*only, "fact_streams")
+    only = ["--full-refresh", "--select"]
+    assert "fact_streams: 1 of 1 loaded" in warehouse.run(*only, "fact_streams")
     refreshed = warehouse.partitions()
     assert refreshed != before
-    assert "int_streams: 1 of 1 loaded" in warehouse.build(*only, "int_streams")
-    warehouse.build()
+    assert "int_streams: 1 of 1 loaded" in warehouse.run(*only, "int_streams")
+    warehouse.run()
     # From the same files by the same rule, which a refresh of another model does not change.
     assert warehouse.partitions() == refreshed
     assert warehouse.published() == warehouse.oracle()
@@ -111,7 +111,7 @@ def test_the_tables_of_the_first_pipeline_are_kept_under_another_name(warehouse:
         database.execute("create table int.int_streams as select 'old.parquet' as file_name, 1 as user_id")
         database.execute("create view dwh.fact_streams as select 1 as user_id")
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    output = warehouse.build()
+    output = warehouse.run()
     for table in ("stg.stg_streams", "int.int_streams"):
         kept = f"{table}__first_pipeline"
         assert (
@@ -121,7 +121,7 @@ def test_the_tables_of_the_first_pipeline_are_kept_under_another_name(warehouse:
     assert warehouse.published() == warehouse.oracle()
     assert warehouse.query("select count(*) from stg.stg_streams where file_name = 'old.parquet'") == [(0,)]
     # Another run has nothing to say.
-    assert "first pipeline" not in warehouse.build()
+    assert "first pipeline" not in warehouse.run()
 
 
 def test_a_kept_table_is_in_nobodys_way_when_the_first_pipeline_was_used_in_between(warehouse: Warehouse) -> None:
@@ -143,7 +143,7 @@ def test_a_kept_table_is_in_nobodys_way_when_the_first_pipeline_was_used_in_betw
 def test_who_asks_for_a_day_by_the_view_reads_that_day_alone(warehouse: Warehouse) -> None:
     for day in (1, 2, 3):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
-    warehouse.build()
+    warehouse.run()
     for condition in ("= date '2025-01-02'", "in ('2025-01-02')"):
         asked = f"explain select sum(len(file_names)) from dwh.fact_streams where file_name_date {condition}"
         assert "Scanning Files: 1/3" in str(warehouse.query(asked))
@@ -154,7 +154,7 @@ def test_what_a_killed_run_had_moved_out_of_memory_is_removed(warehouse: Warehou
     spilled = warehouse.data_dir / "prod.duckdb.tmp"
     spilled.mkdir()
     (spilled / "duckdb_temp_1_0_storage_DEFAULT-0.tmp").write_bytes(bytes(1000))
-    warehouse.build()
+    warehouse.run()
     assert not spilled.exists()
 
 
@@ -167,5 +167,5 @@ def test_docs_and_tests_work_before_the_first_build(warehouse: Warehouse) -> Non
 def test_an_unknown_column_in_raw_is_no_trouble(warehouse: Warehouse) -> None:
     schema = SNAPSHOT.append(SNAPSHOT.field("title").with_name("new_field"))
     warehouse.add_file("2025-01-01T10:00:00", [{**row, "new_field": "x"} for row in streams(1)], schema)
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()

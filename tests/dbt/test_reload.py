@@ -32,12 +32,12 @@ def changed(before: dict[str, object], after: dict[str, object]) -> set[str]:
 @pytest.mark.promise("files arrive, change and leave in any order, runs and reloads take turns")
 def test_a_reload_reads_its_day_anew_and_touches_no_other(three_days: Warehouse) -> None:
     path = three_days.add_file("2025-01-02T12:00:00", streams(20))
-    three_days.build()
+    three_days.run()
     pq.write_table(pq.ParquetFile(path).read().slice(0, 30), path)  # what raw says has changed
     before = three_days.partitions()
-    three_days.build()
+    three_days.run()
     assert changed(before, three_days.partitions()) == set()
-    three_days.build(*window("2025-01-02", "2025-01-03"))
+    three_days.run(*window("2025-01-02", "2025-01-03"))
     assert changed(before, three_days.partitions()) == {"2025-01-02"}
     assert three_days.published() == three_days.oracle()
 
@@ -46,12 +46,12 @@ def test_a_reload_on_an_empty_database_makes_its_day_whole_and_no_other(three_da
     facts, before = three_days.oracle(), three_days.partitions()
     (three_days.data_dir / "prod.duckdb").unlink()
     # Some hours of a day that is not in the database: without its other files, its facts would lose them.
-    three_days.build(*window("2025-01-02T10:30:00", "2025-01-02T12:00:00"))
+    three_days.run(*window("2025-01-02T10:30:00", "2025-01-02T12:00:00"))
     assert three_days.published() == facts
     # By the same rule from the same files: the Parquet says so itself.
     assert changed(before, three_days.partitions()) == set()
     assert three_days.query("select count(imported_at) from stg.raw_files") == [(2,)]
-    three_days.build()
+    three_days.run()
     assert three_days.published() == facts
     assert three_days.query("select count(*) from stg.raw_files") == [(6,)]
 
@@ -59,18 +59,17 @@ def test_a_reload_on_an_empty_database_makes_its_day_whole_and_no_other(three_da
 def test_a_removed_file_leaves_with_the_reload_of_its_window_and_not_before(three_days: Warehouse) -> None:
     before = three_days.published()
     sorted((three_days.raw / "twitch_streams").iterdir())[3].unlink()  # 2025-01-02T11
-    three_days.build()
+    three_days.run()
     assert three_days.published() == before
-    three_days.build(*window("2025-01-02T10:30:00", "2025-01-02T13:00:00+01:00"))
+    three_days.run(*window("2025-01-02T10:30:00", "2025-01-02T13:00:00+01:00"))
     assert three_days.published() == three_days.oracle() != before
     assert three_days.query("select count(*) from stg.raw_files") == [(5,)]
 
 
 def test_a_removal_that_was_killed_before_the_facts_is_finished_by_the_next_run(three_days: Warehouse) -> None:
     sorted((three_days.raw / "twitch_streams").iterdir())[3].unlink()
-    cautious = ["--indirect-selection", "cautious"]
-    three_days.build("--select", "stg_streams", *cautious, *window("2025-01-02", "2025-01-03"))
-    three_days.build()
+    three_days.run("--select", "stg_streams", *window("2025-01-02", "2025-01-03"))
+    three_days.run()
     assert three_days.published() == three_days.oracle()
 
 
@@ -78,9 +77,9 @@ def test_a_day_without_raw_keeps_its_facts_unless_told(three_days: Warehouse) ->
     before = three_days.published()
     for file in sorted((three_days.raw / "twitch_streams").iterdir())[2:4]:
         file.unlink()
-    three_days.build(*window("2025-01-02", "2025-01-03"))
+    three_days.run(*window("2025-01-02", "2025-01-03"))
     assert three_days.published() == before
-    three_days.build(*window("2025-01-02", "2025-01-03", remove_empty_days=True))
+    three_days.run(*window("2025-01-02", "2025-01-03", remove_empty_days=True))
     assert three_days.published() == three_days.oracle()
     assert len(list(three_days.facts.iterdir())) == 2
 
@@ -89,9 +88,9 @@ def test_a_day_without_raw_keeps_its_facts_unless_told(three_days: Warehouse) ->
 def test_the_removal_of_an_empty_day_is_finished_by_the_next_run(three_days: Warehouse, models: list[str]) -> None:
     for file in sorted((three_days.raw / "twitch_streams").iterdir())[2:4]:
         file.unlink()
-    killed = ["--select", *models, "--exclude-resource-type", "test"]
-    three_days.build(*killed, *window("2025-01-02", "2025-01-03", remove_empty_days="true"))
-    three_days.build()
+    killed = ["--select", *models]
+    three_days.run(*killed, *window("2025-01-02", "2025-01-03", remove_empty_days="true"))
+    three_days.run()
     assert three_days.published() == three_days.oracle()
     assert len(list(three_days.facts.iterdir())) == 2
     assert three_days.query("select count(*) from stg.raw_files") == [(4,)]
@@ -101,11 +100,11 @@ def test_an_empty_day_leaves_even_if_the_database_knows_nothing_of_it(three_days
     for file in sorted((three_days.raw / "twitch_streams").iterdir())[2:4]:
         file.unlink()
     (three_days.data_dir / "prod.duckdb").unlink()
-    three_days.build()
+    three_days.run()
     assert len(list(three_days.facts.iterdir())) == 3
-    three_days.build(*window("2025-01-02", "2025-01-03", remove_empty_days="false"))
+    three_days.run(*window("2025-01-02", "2025-01-03", remove_empty_days="false"))
     assert len(list(three_days.facts.iterdir())) == 3
-    three_days.build(*window("2025-01-02", "2025-01-03", remove_empty_days="true"))
+    three_days.run(*window("2025-01-02", "2025-01-03", remove_empty_days="true"))
     assert three_days.published() == three_days.oracle()
     assert len(list(three_days.facts.iterdir())) == 2
 
@@ -142,12 +141,11 @@ def test_a_window_and_a_full_refresh_do_not_go_together(three_days: Warehouse) -
 
 
 def test_the_working_set_keeps_some_days_and_the_facts_keep_all(warehouse: Warehouse) -> None:
-    warehouse.select = ""
     keep = ["--vars", '{"keep_days": 2}']
     for day in (1, 5, 7, 8, 9):
         warehouse.add_file(f"2025-01-0{day}T10:00:00", streams(day))
-    warehouse.build(*keep)
-    warehouse.build(*keep)  # what a run has settled, the next one prunes
+    warehouse.run(*keep)
+    warehouse.run(*keep)  # what a run has settled, the next one prunes
     last = [("2025-01-07",), ("2025-01-08",), ("2025-01-09",)]
     kept = "select distinct file_name_date::varchar from int.int_streams order by all"
     assert warehouse.query(kept) == last
@@ -158,16 +156,16 @@ def test_the_working_set_keeps_some_days_and_the_facts_keep_all(warehouse: Wareh
     # A late file for a day outside, and a reload of one: the day is staged whole, written, and pruned again.
     before = warehouse.partitions()
     warehouse.add_file("2025-01-01T11:00:00", streams(11))
-    warehouse.build(*keep)
+    warehouse.run(*keep)
     assert changed(before, warehouse.partitions()) == {"2025-01-01"}
     assert warehouse.query(kept) == [("2025-01-01",), *last]
     assert warehouse.published() == warehouse.oracle()
     before = warehouse.partitions()
-    warehouse.build(*window("2025-01-05T10:00:00", "2025-01-05T10:00:01", keep_days=2))
+    warehouse.run(*window("2025-01-05T10:00:00", "2025-01-05T10:00:01", keep_days=2))
     assert changed(before, warehouse.partitions()) == set()
     assert warehouse.published() == warehouse.oracle()
     assert warehouse.query(kept) == [("2025-01-05",), *last]
-    warehouse.build(*keep)
+    warehouse.run(*keep)
     assert warehouse.query(kept) == last
     states = (
         "select state, count(*) from stg.raw_files join stg.raw_days using (file_name_date) group by all order by all"
@@ -176,19 +174,18 @@ def test_the_working_set_keeps_some_days_and_the_facts_keep_all(warehouse: Wareh
 
 
 def test_a_pruned_day_is_not_made_again_without_a_file_that_its_facts_count(warehouse: Warehouse) -> None:
-    warehouse.select = ""
     keep = ["--vars", '{"keep_days": 2}']
     lost = warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.add_file("2025-01-09T10:00:00", streams(9))
-    warehouse.build(*keep)
-    warehouse.build(*keep)
+    warehouse.run(*keep)
+    warehouse.run(*keep)
     before = warehouse.published()
     lost.unlink()
     late = warehouse.add_file("2025-01-01T11:00:00", streams(11))
-    output = warehouse.build(*keep)
+    output = warehouse.run(*keep)
     assert f"{late.name} is quarantined" in output and f"raw lacks {lost.name}" in output
     assert warehouse.published() == before
-    warehouse.build(*window("2025-01-01", "2025-01-02", keep_days=2))
+    warehouse.run(*window("2025-01-01", "2025-01-02", keep_days=2))
     assert warehouse.published() == warehouse.oracle()
 
 
@@ -196,10 +193,10 @@ def test_a_full_refresh_keeps_a_day_of_which_raw_has_lost_a_file(three_days: War
     """Its facts count the file until a reload of the day does without it."""
     before = three_days.published()
     sorted((three_days.raw / "twitch_streams").iterdir())[3].unlink()
-    output = three_days.build("--full-refresh")
+    output = three_days.run("--full-refresh")
     assert "Raw holds not all of 2025-01-02 any more: its facts stay as they are." in output
     assert three_days.published() == before
-    three_days.build(*window("2025-01-02", "2025-01-03"))
+    three_days.run(*window("2025-01-02", "2025-01-03"))
     assert three_days.published() == three_days.oracle()
     assert three_days.query("select count(*) from stg.raw_files") == [(5,)]
 

@@ -75,7 +75,7 @@ def assert_taken_over(earlier: Warehouse) -> None:
     assert earlier.published() == earlier.oracle()
     assert_marts_equal_the_oracle(earlier)
     assert_nothing_is_left_behind(earlier)
-    assert "taken over" not in earlier.build()
+    assert "taken over" not in earlier.run()
 
 
 @pytest.mark.promise("the database is of an earlier version", "the next run takes it over, unfinished work included")
@@ -119,7 +119,7 @@ def test_what_a_killed_run_had_left_is_finished(earlier: Warehouse, ago: int, un
         change(earlier, f"update stg.raw_files set is_pruned = false where file_name_date = '{day}'")
         column = "log_import_date" if unfinished == "staged" else "deduplicated_at"
         change(earlier, f"update stg.raw_files set {column} = {column} + interval 1 hour where {is_first}")
-    earlier.build()
+    earlier.run()
     assert_taken_over(earlier)
 
 
@@ -129,7 +129,7 @@ def test_days_without_raw_files_keep_their_facts(earlier: Warehouse) -> None:
     archived = (DAYS[1], DAYS[6])
     for file in [raw_file(earlier, day, n) for day in archived for n in (0, 1)]:
         file.unlink()
-    earlier.build()
+    earlier.run()
     assert earlier.published() == before
     states = dict(earlier.query("select file_name_date, state from stg.raw_days"))
     assert {states[day] for day in archived} == {"pruned"}
@@ -145,5 +145,5 @@ def test_a_removal_of_a_day_is_finished(earlier: Warehouse) -> None:
         "update stg.raw_files set log_import_date = null, int_import_date = null, is_pruned = false "
         f"where file_name_date = '{day}'",
     )
-    earlier.build()
+    earlier.run()
     assert_taken_over(earlier)

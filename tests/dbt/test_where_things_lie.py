@@ -103,7 +103,7 @@ def other_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_database_that_is_a_link_leaves_the_data_where_it_is(warehouse: Warehouse, other_disk: Path) -> None:
     (warehouse.data_dir / "prod.duckdb").symlink_to(other_disk / "prod.duckdb")
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     assert sorted(path.name for path in warehouse.data_dir.iterdir()) == FOLDER
     assert [path.name for path in other_disk.iterdir()] == ["prod.duckdb"]
     assert warehouse.published() == warehouse.oracle()
@@ -123,7 +123,7 @@ def test_data_sets_that_are_links_are_written_where_they_lead(warehouse: Warehou
         pq.write_table(pa.table({"user_id": [part]}), old / f"data_{part}.parquet")
     for hour in (10, 11):
         gone = warehouse.add_file(f"2025-01-01T{hour}:00:00", streams(hour))
-        warehouse.build()
+        warehouse.run()
     assert warehouse.facts.is_symlink() and (warehouse.data_dir / "dim_users.parquet").is_symlink()
     assert sorted(path.name for path in other_disk.iterdir()) == ["facts", "users"]
     assert [path.name for path in old.iterdir()] == ["data.parquet"]
@@ -135,7 +135,7 @@ def test_data_sets_that_are_links_are_written_where_they_lead(warehouse: Warehou
     for path in (warehouse.raw / "twitch_streams").iterdir():
         path.unlink()
     warehouse.add_file("2025-01-02T10:00:00", streams(2))
-    warehouse.build(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02", remove_empty_days=True))
+    warehouse.run(**run_vars(reload_start="2025-01-01", reload_end="2025-01-02", remove_empty_days=True))
     assert not gone.exists() and not (facts / "file_name_date=2025-01-01").exists()
 
 
@@ -147,7 +147,7 @@ def test_a_data_set_that_is_a_mount_is_written_there(warehouse: Warehouse) -> No
         pytest.skip("a file system can be mounted by root alone")
     try:
         warehouse.add_file("2025-01-01T10:00:00", streams(1))
-        assert "WARNING" not in warehouse.build()
+        assert "WARNING" not in warehouse.run()
         assert [path.name for path in warehouse.facts.iterdir()] == ["file_name_date=2025-01-01"]
         assert warehouse.published() == warehouse.oracle()
     finally:
@@ -178,5 +178,5 @@ def test_a_damaged_database_is_told_with_the_way_out(warehouse: Warehouse) -> No
         done = warehouse.dbt("run")
         assert done.returncode and "ove it and prod.duckdb.wal away" in done.stdout, done.stdout
     database.unlink()
-    warehouse.build()
+    warehouse.run()
     assert_marts_equal_the_oracle(warehouse)

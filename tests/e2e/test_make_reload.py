@@ -28,7 +28,7 @@ def warehouse(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> War
     warehouse = Warehouse(machine.data_dir, tmp_path_factory.mktemp("scratch"))
     for number, day in enumerate(DAYS):
         warehouse.add_file(f"{day}T03:00:00", streams(number))
-    warehouse.build()
+    warehouse.run()
     return warehouse
 
 

@@ -74,6 +74,6 @@ def test_the_guide_leads_back_to_the_first_pipeline(tmp_path: Path, has_failed: 
     this_pipeline(warehouse)
     assert len(list((warehouse.raw / "twitch_streams").iterdir())) == 5
     shutil.rmtree(warehouse.data_dir / "moved-away")
-    warehouse.build()
+    warehouse.run()
     assert warehouse.published() == warehouse.oracle()
     assert warehouse.query("select count(*), count(error) from stg.raw_files") == [(5, 0)]

@@ -162,7 +162,7 @@ def test_snapshots_before_and_after_the_clock_was_put_back_both_count(warehouse:
 @whole_campaign_only
 def test_a_clock_put_back_between_two_runs_that_take_turns_is_no_loss(warehouse: Warehouse) -> None:
     def runs(*models: str) -> None:
-        warehouse.build("--select", *models, "--exclude-resource-type", "test")
+        warehouse.run("--select", *models)
 
     def arrives(hours_ago: int) -> None:
         warehouse.add_file(f"{datetime.now(UTC) - timedelta(hours=hours_ago):%Y-%m-%dT%H:%M:%S}", streams(hours_ago))

@@ -26,7 +26,7 @@ from include.simulator.config import SimulatorConfig
 from include.simulator.server import Simulator, serve
 
 STREAMS = 2_000
-SAMPLE = {"at a request": {"next": 1}, "in its own folder": {"first": 1}, "in the raw folder": {"first": 1, "next": 1}}
+SAMPLE = {"at a request": {"next": 1}, "in its own folder": {"next": 1}, "in the raw folder": {"next": 1}}
 WHOLE = {
     "at a request": {"first": 3, "next": 6},
     "in its own folder": {"first": 3, "next": 6},

@@ -81,9 +81,9 @@ SCENARIOS = {
 }
 
 SAMPLE = {
-    "at a statement": {"first": 1, "reload": 1},
-    "within a statement": {"hourly": 1, "late": 1},
-    "at a file operation": {"first": 1, "hourly": 1},
+    "at a statement": {"reload": 1},
+    "within a statement": {"late": 1},
+    "at a file operation": {"late": 1, "reload": 1},
 }
 # With those of extractions, over 200.
 WHOLE = {kind: dict.fromkeys(SCENARIOS, 9) for kind in SAMPLE}

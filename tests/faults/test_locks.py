@@ -78,7 +78,7 @@ def test_a_dbt_run_waits_for_an_open_shell(warehouse: Warehouse, mode: str) -> N
         shell(warehouse, mode) as process,
         closes_when(process, lambda: "is open elsewhere; waiting" in log.read_text()),
     ):
-        output = warehouse.build("--exclude-resource-type", "test", DBT_LOG_LEVEL_FILE="debug")
+        output = warehouse.run(DBT_LOG_LEVEL_FILE="debug")
     assert "prod.duckdb is open elsewhere; waiting up to 600 s" in output and f"PID {process.pid}" in output
     assert warehouse.published() == warehouse.oracle()
 

@@ -299,7 +299,7 @@ def test_files_have_the_columns(tmp_path: Path) -> None:
     """In the files themselves, as the pipeline writes them; the day is in the path alone."""
     warehouse = Warehouse(tmp_path / "data", tmp_path / "dbt")
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
-    warehouse.build()
+    warehouse.run()
     for name, columns in columns_in(TEXT).items():
         if name in models():
             file = warehouse.data_dir / f"{name}.parquet" / "file_name_date=2025-01-01" / "data.parquet"

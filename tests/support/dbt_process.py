@@ -10,13 +10,21 @@ import tempfile
 import time
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 from dbt.cli.main import cli
+from dbt_common.events.base_types import BaseEvent, EventLevel
+from dbt_common.events.event_manager import EventManager
 
 from include.settings import DBT_PROJECT
 
 # The fork server of Python 3.11 does not take over sys.path, and says nothing of what it cannot import.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+DEBUG = {EventLevel.DEBUG, EventLevel.TEST}
+# Set in the environment of a command on the project as it is: it runs as if the marts were not there.
+WITHOUT_MARTS = "WITHOUT_MARTS"
+fire_event = EventManager.fire_event
+
 forks = multiprocessing.get_context("forkserver")
 forks.set_forkserver_preload(["dbt_process", "dbt.adapters.duckdb", "dbt.task.build", "parsed_ahead"])
 
@@ -40,12 +48,23 @@ def dbt_here(arguments: list[str], cwd: str, environ: dict[str, str], output: st
     time.tzset()
     os.chdir(cwd)
     sys.argv = ["dbt", *arguments]
-    known = {"manifest": sys.modules["parsed_ahead"].manifest} if is_parsed_ahead(arguments) else {}
+    EventManager.fire_event = fire_if_written  # type: ignore[method-assign]
+    project = "facts" if environ.get(WITHOUT_MARTS) else "manifest"
+    known = {"manifest": getattr(sys.modules["parsed_ahead"], project)} if is_parsed_ahead(arguments) else {}
     try:
         cli(arguments, obj=known)
     finally:
         # A forked process ends without what an ordinary one does at exit: among others, closing the database.
         atexit._run_exitfuncs()
+
+
+def fire_if_written(events: EventManager, event: BaseEvent, level: EventLevel | None = None, **more: Any) -> None:
+    """Fires an event, unless it is for debugging and nothing is debugged.
+
+    dbt has four of them for each statement, and makes a line of each also where none is written: a seventh of a run.
+    """
+    if (level or event.level_tag()) not in DEBUG or any(logger.level in DEBUG for logger in events.loggers):
+        fire_event(events, event, level, **more)
 
 
 def is_parsed_ahead(arguments: list[str]) -> bool:

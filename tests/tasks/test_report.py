@@ -26,7 +26,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("DATA_DIR", str(made.data_dir))
     for hour in (10, 11):
         made.add_file(f"2025-06-01T{hour}:00:00", streams(hour))
-    made.build("--exclude-resource-type", "test")
+    made.run()
     return made
 
 
@@ -68,12 +68,12 @@ def test_the_report_warns_of_what_a_person_should_see(warehouse: Warehouse) -> N
 def test_days_that_later_runs_load_are_told_until_they_are_loaded(warehouse: Warehouse) -> None:
     for day in (2, 3, 4):
         warehouse.add_file(f"2025-05-0{day}T10:00:00", streams(day))
-    some = ["--exclude-resource-type", "test", "--vars", json.dumps({"max_rows_per_run": 1})]
-    warehouse.build(*some)
+    some = ["--vars", json.dumps({"max_rows_per_run": 1})]
+    warehouse.run(*some)
     (waiting,) = report()["warnings"]
     assert waiting.startswith("2 day(s) of raw wait to be loaded, 2025-05-02 to 2025-05-03: each run loads some")
     assert waiting.endswith("make reload ALL=1")
-    warehouse.build("--exclude-resource-type", "test")
+    warehouse.run()
     assert report()["warnings"] == []
 
 

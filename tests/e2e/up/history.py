@@ -34,4 +34,4 @@ def add_history(warehouse: Warehouse) -> None:
     """Fills raw, and has dbt make the rest of it."""
     for seed, hour in enumerate(sorted(HOURS, reverse=True)):
         warehouse.add_file((TODAY - timedelta(hours=hour)).isoformat(), snapshot(seed))
-    warehouse.build()
+    warehouse.run()
