@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from include.partitions import COLUMN, FILE, is_whole, partition_files
+from include.partitions import COLUMN, FILE, partition_files
 from include.raw_storage import quoted_in
 
 # So long after its last import, an old day leaves although a mart was not made from it: a broken mart must not fill the
@@ -317,8 +317,6 @@ class WorkingSet:
     def version(self, folder: Path, day: date) -> tuple[str | None, str | None] | None:
         """(inputs, rule) of a partition by its footer; None if there is none that can be read."""
         file = folder / f"{COLUMN}={day}" / FILE
-        if not is_whole(file):
-            return None
         try:
             found = dict(
                 self.query(

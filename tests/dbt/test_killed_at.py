@@ -152,6 +152,16 @@ def test_a_file_that_leaves_raw_before_its_reload_was_finished_leaves_the_facts_
     assert warehouse.published() == warehouse.oracle() != before
 
 
+def test_a_day_whose_reload_is_under_way_stays_loaded_however_long_ago_it_was_imported(warehouse: Warehouse) -> None:
+    files = {"2025-01-01T10:00:00": 10, "2025-01-01T11:00:00": 11, "2025-01-09T10:00:00": 9}
+    warehouse.built(files, "--vars", json.dumps(KEEP))
+    warehouse.query("update stg.raw_files set imported_at = imported_at - interval 200 hours", read_only=False)
+    kill(warehouse, IMPORT, reload_start="2025-01-01T11:00:00", reload_end="2025-01-01T12:00:00")
+    assert states(warehouse) == {"2025-01-01": "loaded", "2025-01-09": "loaded"}
+    ordinary_run(warehouse)
+    assert warehouse.published() == warehouse.oracle()
+
+
 # Of a reload of two days with two files each: the first statement that is not executed.
 STEPS = {
     "after marking": (IMPORT, 1),
