@@ -228,7 +228,7 @@ def test_a_day_stays_in_the_database_until_every_mart_has_been_made_from_it(ware
     assert_marts_equal_the_oracle(warehouse)
 
 
-@pytest.mark.parametrize("lost", ["database", "dimension", "its partition", "torn", "day"])
+@pytest.mark.parametrize("lost", ["database", "dimension", "its partition", "torn", "day", "torn day"])
 @pytest.mark.usefixtures("users_only")
 def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
@@ -240,6 +240,10 @@ def test_what_is_lost_is_made_again(warehouse: Warehouse, lost: str) -> None:
         shutil.rmtree(warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-01")
     elif lost == "torn":
         (warehouse.data_dir / "dim_users.parquet" / "file_name_date=2025-01-01" / "data.parquet").write_text("bit rot")
+    elif lost == "torn day":
+        (warehouse.data_dir / "agg_user_viewership.parquet" / "file_name_date=2025-01-01" / "data.parquet").write_text(
+            "rot"
+        )
     else:
         shutil.rmtree(warehouse.data_dir / "agg_user_viewership.parquet" / "file_name_date=2025-01-01")
     warehouse.run()

@@ -66,6 +66,8 @@ def test_a_model_with_other_columns_makes_its_table_again(warehouse: Warehouse, 
 def test_a_changed_model_is_made_again_and_so_are_those_below_it(warehouse: Warehouse, project: Path) -> None:
     warehouse.built({"2025-01-01T10:00:00": 1, "2025-01-02T10:00:00": 2})
     replace(project / "models/datawarehouse/fact_streams.sql", "max(viewer_count)", "max(viewer_count) + 1")
+    # What reads it waits for it.
+    assert "agg_game_viewership: 0 of 0 loaded" in run(warehouse, project, "--select", "agg_game_viewership")
     # Alone, it makes its own days; a mart below it waits for nothing else.
     assert "fact_streams: 2 of 2 loaded partitions made" in run(warehouse, project, "--select", "fact_streams")
     output = run(warehouse, project)

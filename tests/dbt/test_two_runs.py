@@ -84,6 +84,18 @@ def test_a_removal_that_another_run_comes_between_is_not_forgotten(warehouse: Wa
     assert warehouse.published() == warehouse.oracle()
 
 
+@pytest.mark.promise("files arrive, change and leave in any order, runs and reloads take turns")
+def test_facts_are_not_made_from_rows_of_a_file_that_was_replaced_since(warehouse: Warehouse) -> None:
+    path = warehouse.add_file("2025-01-09T10:00:00", streams(1))
+    step(warehouse, "+fact_streams")
+    warehouse.add_file("2025-01-09T11:00:00", streams(2), commit=False).replace(path)
+    step(warehouse, "stg_streams", reload_start="2025-01-09", reload_end="2025-01-10")
+    step(warehouse, "fact_streams")
+    step(warehouse, "int_streams")
+    step(warehouse, "fact_streams")
+    assert warehouse.published() == warehouse.oracle()
+
+
 def test_the_staging_of_a_reload_says_nothing_of_other_days(old_day: Warehouse) -> None:
     old_day.add_file("2025-01-09T12:00:00", streams(5))
     step(old_day, "stg_streams", **WINDOW)
