@@ -119,6 +119,14 @@ def test_a_file_that_breaks_in_the_middle_takes_no_row_with_it(warehouse: Wareho
     assert warehouse.published() == warehouse.oracle(broken)
 
 
+def test_streams_whose_ids_are_no_numbers_are_told_apart(warehouse: Warehouse) -> None:
+    rows = [{**row, "id": f"v{row['id']}"} for row in streams(1)]
+    warehouse.add_file("2025-01-01T10:00:00", rows)
+    warehouse.run()
+    assert warehouse.published() == warehouse.oracle()
+    assert warehouse.query("select count(distinct id) > 20 from int.int_streams") == [(True,)]
+
+
 def test_a_first_file_without_rows_spoils_nothing(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", [], pa.schema([(name, pa.null()) for name in SNAPSHOT.names]))
     warehouse.run()
