@@ -59,7 +59,7 @@ up: $(MANIFEST) ## Airflow with its web UI on loopback, the hourly DAG switched 
 reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14 (both included), or ALL=1
 	@$(BIN)/python -m include.local reload --start '$(START)' --end '$(END)' --all '$(ALL)'
 
-# Hundreds of processes would each compile the project's Python anew.
+# Else hundreds of processes would each compile the project's Python again.
 test test-all: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/.installed-dev $(MANIFEST) ## What needs neither a running Airflow nor a browser, and one pipeline run through a scheduler

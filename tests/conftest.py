@@ -124,7 +124,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = list(dict.fromkeys(item.path for item in items))
     computing = [file for file in files if file.parent.name in {"dbt", "dags", "faults"}]
     waiting = [file for file in files if file not in computing]
-    # From 0 to 1, evenly; the last to begin are short.
+    # From 0 to 1, evenly. Those that compute take longer, so the last one of them does not begin last.
     place = {file: n / len(waiting) for n, file in enumerate(waiting)}
     place |= {file: 0.9 * n / len(computing) for n, file in enumerate(computing)}
     items.sort(key=lambda item: -1 if "e2e" in item.path.parts else place[item.path])

@@ -111,7 +111,7 @@ class Api:
         return run_id
 
     def follow(self, dag_id: str, run_id: str, report: Report) -> str:
-        """Waits for a run's end, telling each change of a task's state, and its error; returns success or failed.
+        """Waits for a run's end, reporting each change of a task's state, and its error; returns success or failed.
 
         Tasks that do not run because of another one are only counted.
         """

@@ -69,7 +69,7 @@ def follow_run(api: Api, run_id: str, report: Report) -> list[str]:
     state = api.follow(DAG_ID, run_id, report)
     without_raw = api.xcom(DAG_ID, run_id, "plan", "days_without_raw")
     if without_raw:
-        report(f"raw holds nothing of these days, whose facts stay as they are: {', '.join(without_raw)}")
+        report(f"these days have no raw files; their facts are kept: {', '.join(without_raw)}")
     return [] if state == "success" else api.failures(DAG_ID, run_id) or [f"{run_id} failed"]
 
 
@@ -115,7 +115,7 @@ def create_backfill(api: Api, days: list[date]) -> Json:
 
 
 def follow_backfill(api: Api, backfill: Json, days: list[date], report: Report) -> list[str]:
-    """Waits for the backfill's runs, telling each day's state; returns what failed or was left out."""
+    """Waits for the backfill's runs, reporting each day's state; returns what failed or was skipped."""
     reported: dict[str, str] = {}
     while True:
         runs = {run["logical_date"][:10]: run for run in runs_of(api, backfill, days)}

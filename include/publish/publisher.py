@@ -68,7 +68,7 @@ def publish(data_dir: Path, target: Target, data_sets: Iterable[str], seconds: f
     """Makes the target hold the data sets as `data_dir` does. May be run again at any time, to the same end.
 
     Each file is replaced in one step; the manifest is written when its files are there; what has left goes last, when
-    no manifest names it any more. Only a file in the place of a data set's folder goes first.
+    a manifest no longer names it. Only a file in the place of a data set's folder goes first.
 
     Args:
         data_dir: the data folder.

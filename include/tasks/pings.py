@@ -66,7 +66,7 @@ def reload_success(context: Context) -> str | None:
         lines.append(f"reloaded {windows[0]['reload_start']} to {newest['reload_end']}, {len(windows)} day(s)")
     lines += facts_and_seconds(context)
     if days := ti.xcom_pull(task_ids="plan", key="days_without_raw"):
-        lines.append(f"raw holds nothing of these days, whose facts stay: {', '.join(days)}")
+        lines.append(f"these days have no raw files; their facts are kept: {', '.join(days)}")
     return "\n".join([*lines, *warnings(context)])
 
 

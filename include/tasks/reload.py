@@ -136,7 +136,7 @@ def all_of_history(params: Mapping[str, Any]) -> tuple[list[Window], list[str]]:
     if params["remove_empty_days"]:
         days, without_raw = days | set(without_raw), []
     if without_raw:
-        logger.warning("Raw holds nothing of these days, whose facts stay as they are: %s", ", ".join(without_raw))
+        logger.warning("These days have no raw files; their facts are kept: %s", ", ".join(without_raw))
     midnights = [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in sorted(days)]
     return [(start, start + DAY) for start in midnights], without_raw
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from warehouse import FACTS, Warehouse
+from warehouse import FACTS, USERS, Warehouse
 
 from include.settings import DBT_PROJECT
 
@@ -33,7 +33,7 @@ def facts_only(warehouse: Warehouse) -> None:
 @pytest.fixture
 def users_only(warehouse: Warehouse) -> None:
     """Runs make `dim_users` and what is below it: half of the whole."""
-    warehouse.select = "+dim_users"
+    warehouse.select = USERS
 
 
 @pytest.fixture

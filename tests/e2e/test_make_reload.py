@@ -162,7 +162,7 @@ def test_days_without_raw_are_named_and_a_failure_is_an_error_and_pinged(
     finally:
         (tmp_path / file.name).rename(file)
     told = output.read_text()
-    assert f"whose facts stay as they are: {DAYS[0]}" in told
+    assert f"their facts are kept: {DAYS[0]}" in told
     assert "Not all was reloaded" in told and "failed" in told
     # Airflow was stopped only after the last ping had been sent.
     [(_, start, _), (_, fail, body)] = pings.pings

@@ -20,8 +20,8 @@ from include.settings import DBT_PROJECT
 
 # The fork server of Python 3.11 does not take over sys.path, and says nothing of what it cannot import.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-DEBUG = {EventLevel.DEBUG, EventLevel.TEST}
-# Set in the environment of a command on the project as it is: it runs as if the marts were not there.
+DEBUG_LEVELS = {EventLevel.DEBUG, EventLevel.TEST}
+# With this variable, a command on the project as it is runs as if the marts were not there.
 WITHOUT_MARTS = "WITHOUT_MARTS"
 fire_event = EventManager.fire_event
 
@@ -63,7 +63,9 @@ def fire_if_written(events: EventManager, event: BaseEvent, level: EventLevel | 
 
     dbt has four of them for each statement, and makes a line of each also where none is written: a seventh of a run.
     """
-    if (level or event.level_tag()) not in DEBUG or any(logger.level in DEBUG for logger in events.loggers):
+    if (level or event.level_tag()) not in DEBUG_LEVELS or any(
+        logger.level in DEBUG_LEVELS for logger in events.loggers
+    ):
         fire_event(events, event, level, **more)
 
 

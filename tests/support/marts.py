@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 from states import BY_DAY
-from warehouse import Warehouse
+from warehouse import USERS, Warehouse
 
 # Of fewer channels, no measure of concentration is given.
 FEWEST_CHANNELS = 10
@@ -226,8 +226,8 @@ ORACLES: dict[str, tuple[list[str], Callable[[Raw], Rows]]] = {
     "dim_games": (["game_key"], dim_games),
 }
 
-# What a warehouse makes that selects some models.
-SELECTED = {"": tuple(ORACLES), "+dim_users": ("agg_user_viewership", "dim_users")}
+# The marts that a warehouse makes, by what it selects.
+SELECTED = {"": tuple(ORACLES), USERS: ("agg_user_viewership", "dim_users")}
 
 
 def published(warehouse: Warehouse, mart: str, *, newest_only: bool = False) -> Rows:

@@ -18,7 +18,7 @@ from dbt.contracts.graph.manifest import Manifest, ManifestNode
 from include.dbt_ahead import parse_project
 from include.settings import DBT_PROJECT
 
-FACTS = {f"model.twitch_bi.{name}" for name in ("stg_streams", "int_streams", "fact_streams")}
+UP_TO_FACTS = {f"model.twitch_bi.{name}" for name in ("stg_streams", "int_streams", "fact_streams")}
 
 
 def without_marts(whole: Manifest) -> Manifest:
@@ -26,7 +26,7 @@ def without_marts(whole: Manifest) -> Manifest:
     nodes = {
         name: node
         for name, node in whole.nodes.items()
-        if name in FACTS or (node.resource_type != "model" and FACTS.issuperset(models_below(node)))
+        if name in UP_TO_FACTS or (node.resource_type != "model" and UP_TO_FACTS.issuperset(models_below(node)))
     }
     same = ("sources", "macros", "docs", "files", "metadata", "state_check", "env_vars")
     project = Manifest(nodes=nodes, **{name: getattr(whole, name) for name in same})

@@ -23,6 +23,7 @@ from include.settings import DBT_PROJECT, ROOT
 
 Row = dict[str, Any]
 FACTS = "+fact_streams"
+USERS = "+dim_users"
 
 HELIX = pa.schema(
     [

@@ -118,4 +118,4 @@ def test_a_reload_tells_what_it_reloaded_and_what_it_could_not() -> None:
     )
     text = pings.reload_success(context(a_run("manual"), ti))
     assert "reloaded 2025-01-01T00:00:00+00:00 to 2025-01-03T00:00:00+00:00, 2 day(s)" in text
-    assert "whose facts stay: 2024-12-31" in text and "warning: The raw file torn.parquet" in text
+    assert "their facts are kept: 2024-12-31" in text and "warning: The raw file torn.parquet" in text
