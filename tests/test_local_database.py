@@ -183,30 +183,36 @@ def test_root_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 class DagProcessor(Service):
-    """Takes a callback from the database a while after a run has ended, and is then at work on it for a second."""
+    """Takes a callback from the database a while after a run has ended; a while later, it works on it for a second."""
 
     def __init__(self) -> None:
-        self.at_work_until = 0.0
-        threading.Timer(2, self.take).start()
+        self.work = (float("inf"), float("inf"))
+        threading.Timer(1, self.take).start()
 
     def take(self) -> None:
-        self.at_work_until = time.monotonic() + 1
         with metadata() as connection:
             connection.execute(text("delete from callback where type = 'dag_processor'"))
+        self.work = (time.monotonic() + 1.5, time.monotonic() + 2.5)
 
     def is_idle(self) -> bool:
-        return time.monotonic() > self.at_work_until
+        return not self.work[0] < time.monotonic() < self.work[1]
 
 
 @pytest.mark.promise("a reload fails")
 def test_a_runs_last_ping_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("include.local.__main__.CALLBACK_SECONDS", 0.5)
+    monkeypatch.setattr("include.local.__main__.DONE_SECONDS", 0.5)
+    monkeypatch.setattr("include.local.__main__.UNSEEN_SECONDS", 4)
     with database.running():
         with metadata() as connection:
             connection.execute(text("create table callback (type text)"))
             connection.execute(text("insert into callback values ('dag_processor'), ('triggerer')"))
         processor = DagProcessor()
         wait_for_callbacks({"dag-processor": processor})
-        assert 0 < processor.at_work_until < time.monotonic()
-        processor.at_work_until = float("inf")  # what never ends is not waited for
+        assert 0.4 < time.monotonic() - processor.work[1] < 4
+        # What it took before anybody looked is waited for, too, and what never ends is not.
+        start = time.monotonic()
+        processor.work = (start + 2, start + 3)
+        wait_for_callbacks({"dag-processor": processor})
+        assert time.monotonic() > start + 3
+        processor.work = (0, float("inf"))
         wait_for_callbacks({"dag-processor": processor}, seconds=1)

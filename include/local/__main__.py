@@ -35,7 +35,9 @@ from include.local.summary import next_steps, summary
 DAG_ID = "twitch_streams"
 MAINTENANCE_DAG_ID = "maintenance"
 DEMO_STREAMS = 5_000
-CALLBACK_SECONDS = 4
+# How long the DAG processor is idle before its work on a run's callbacks counts as done: once it was seen to take and
+# run them, and otherwise, since a busy machine may take seconds from one step to the next.
+DONE_SECONDS, UNSEEN_SECONDS = 2, 10
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, the terminal was closed
 
 
@@ -215,11 +217,14 @@ def check(services: dict[str, Service]) -> None:
 def wait_for_callbacks(services: dict[str, Service], seconds: float = 60) -> None:
     """Lets the DAG processor send the run's last ping: it finds it in Airflow's database after the run has ended."""
     start = since = time.monotonic()
+    found, patience = False, UNSEEN_SECONDS
     # From one process to the next, a callback is nowhere to be seen for a moment.
-    while (now := time.monotonic()) < min(since + CALLBACK_SECONDS, start + seconds):
-        if database.callbacks_wait() or not services["dag-processor"].is_idle():
-            since = now
-        time.sleep(0.2)
+    while (now := time.monotonic()) < min(since + patience, start + seconds):
+        if database.callbacks_wait():
+            found, since = True, now
+        elif not services["dag-processor"].is_idle():
+            since, patience = now, DONE_SECONDS if found else UNSEEN_SECONDS
+        time.sleep(0.1)
 
 
 def call(command: list[str], environment: dict[str, str]) -> str:

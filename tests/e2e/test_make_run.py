@@ -105,7 +105,13 @@ def test_a_wrong_secret_is_refused_in_twitchs_words(again: Machine) -> None:
     assert "Next:" not in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert sorted(again.data_dir.rglob("*.parquet")) == before
-    assert [path for path, _, _ in server.pings] == ["/some-check/start", "/some-check/fail"]
+    pinged = "\n".join(
+        line
+        for log in (again.airflow / "logs" / "dag_processor").rglob("*.log")
+        for line in log.read_text().splitlines()
+        if "callback" in line or "ping" in line
+    )
+    assert [path for path, _, _ in server.pings] == ["/some-check/start", "/some-check/fail"], pinged
     assert b"invalid client secret" in server.pings[-1][2]
     assert wrong not in done.stdout + done.stderr
     assert wrong.encode() not in everything_left_behind(again.airflow)
