@@ -115,7 +115,7 @@ distribution as (
         case
             when count(*) >= {{ var('concentration_min_channels') }} then nullif(sum(avg_viewers), 0)
         end as total,
-        quantile_cont(avg_viewers, [0.5, 0.9, 0.99]) as percentiles,
+        percentile_cont([0.5, 0.9, 0.99]) within group (order by avg_viewers) as percentiles,
         max(avg_viewers) / total as top_1_share,
         sum(avg_viewers) filter (where rank > nb_channels - 10) / total as top_10_share,
         sum((2 * rank - nb_channels - 1) * avg_viewers) / (count(*) * total) as gini
