@@ -2,8 +2,8 @@
 
     python tests/bench [--full] [--only hourly reload ...]
 
-Prints the page of what has been measured; in full size, it is also written to docs/performance.md, with a plot, as
-soon as there is something to draw. `--only` measures some parts (again), and takes what is known of the others. The
+Prints what has been measured; in full size, it also takes its place in docs/performance.md, with a plot, as soon as
+there is something to draw. Then read again what that page says above it. `--only` measures some parts (again), and takes what is known of the others. The
 data are made for it, always the same, and kept with the results in BENCH_DIR (default: twitch-bi-bench in the
 temporary folder; the full size takes some 30 GB there), in a folder for each definition of the data. You may remove
 the folders of earlier ones.
@@ -84,7 +84,10 @@ def main() -> None:
     text = report.page(parts.values(), size.streams, size.runs, plot)
     if plot:
         report.draw(plot, parts["hourly"].points, parts["reload"].points)
-        (ROOT / "docs" / "performance.md").write_text(text)
+        page_of_docs = ROOT / "docs" / "performance.md"
+        # What people have written comes first, and stays: read it again.
+        written = page_of_docs.read_text().partition(report.HEADING)[0]
+        page_of_docs.write_text(written + text)
     print(text)
 
 
@@ -121,8 +124,12 @@ def reloads(folder: Path, size: Size) -> Measured:
         place = folder / str(streams)
         cost = reload_of_a_day(place / "data", Dbt(place / "data", place / "dbt"), streams, size.runs)
         work = f"reload of a day, 24 x {streams:,}"
-        rows += [CostRow(work, cost.days, cost.floor), CostRow("its floor: the facts by DuckDB alone", cost.floor)]
-        points.append((streams * 24 / 1e6, *seconds_and_peak(cost.days)))
+        rows += [
+            CostRow(f"{work}, all of it changed", cost.changed, cost.floor),
+            CostRow(f"{work}, nothing changed", cost.unchanged, cost.floor),
+            CostRow("its floor: the facts by DuckDB alone", cost.floor),
+        ]
+        points.append((streams * 24 / 1e6, *seconds_and_peak(cost.changed)))
     return rows, points
 
 

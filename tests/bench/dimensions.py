@@ -13,13 +13,17 @@ from measure import Cost, Dbt
 
 from include.extract.raw import RawFolder
 
-# A day's aggregate, with the columns that the dimension reads: of half of the channels of the history, and many others.
+# A day's aggregate: of half of the channels of the history, and many others.
 DAY_OF_MEMBERS = """
 copy (
     select
         100000000000 + range as user_id,
         'channel_' || range as user_login,
         'Channel_' || range as user_name,
+        3::bigint as nb_observations,
+        2::double as avg_viewers,
+        4::bigint as peak_viewers,
+        6::double as viewer_hours,
         timestamp '{day} 10:00' as first_seen_at,
         timestamp '{day} 12:00' as last_seen_at,
         timestamp '{day} 12:00' as named_at

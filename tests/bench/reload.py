@@ -17,21 +17,24 @@ class Reload:
     """The costs of reloading one day of 24 snapshots of so many streams."""
 
     streams: int
-    days: list[Cost]
+    changed: list[Cost]
+    unchanged: list[Cost]
     floor: list[Cost]
 
 
 def reload_of_a_day(data_dir: Path, dbt: Dbt, streams: int, runs: int) -> Reload:
-    """Of a day that is there already, as a person does it after a changed rule."""
+    """Of a day that is there already: where all of it has changed, and where nothing has."""
     give_history(data_dir, 1, streams)
     files = sorted(str(path) for path in RawFolder(data_dir).files.glob("*.parquet"))[:24]
     window = {"reload_start": str(FIRST), "reload_end": str(FIRST + DAY)}
     dbt.build(**window)
-    days, floor = [], []
+    changed, unchanged, floor = [], [], []
     for _ in range(runs):
-        days.append(dbt.build(**window))
+        # The one day that there is.
+        changed.append(dbt.build("--full-refresh", **window))
+        unchanged.append(dbt.build(**window))
         floor.append(floor_of(data_dir, files))
-    return Reload(streams, days, floor)
+    return Reload(streams, changed, unchanged, floor)
 
 
 def rebuild_of_days(data_dir: Path, dbt: Dbt, streams: int, days: int) -> tuple[list[Cost], Cost]:

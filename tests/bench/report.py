@@ -14,6 +14,8 @@ from typing import ClassVar, Protocol
 import psutil
 from measure import Cost, Spread, spread
 
+# Above it, docs/performance.md says what the figures mean.
+HEADING = "## Measured"
 PACKAGES = ("apache-airflow", "astronomer-cosmos", "dbt-core", "dbt-duckdb", "duckdb", "dlt", "pyarrow")
 Points = list[tuple[float, float, float]]
 
@@ -120,7 +122,7 @@ def markdown(cells: Iterable[str]) -> str:
 
 
 def page(parts: Iterable[Part], streams: int, runs: int, plot: Path | None) -> str:
-    """The whole page as Markdown."""
+    """What was measured, as Markdown; it begins with HEADING."""
     parts = list(parts)
     days = sorted({part.day for part in parts})
     cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
@@ -131,7 +133,7 @@ def page(parts: Iterable[Part], streams: int, runs: int, plot: Path | None) -> s
         tables += [title, markdown(["---"] * len(heading)), *lines, ""] if lines else []
     return "\n".join(
         [
-            "# What it costs",
+            HEADING,
             "",
             f"Measured by `make bench` on {', '.join(days)}: snapshots of {streams:,} streams, "
             f"{cores} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, "

@@ -256,11 +256,15 @@ where
 {# Recomputes members and writes their partitions. A member stays in its partition; a new one goes to that of its first day. #}
 {% macro write_members(sql, days, key, changed, newest, is_merge=true) %}
   {%- set folder = data_set_folder(this) -%}
-  {#- The partitions are read one by one, hence their order. -#}
   {%- call statement('made', auto_begin=False) -%}
+    create or replace temp table {{ made() }} as {{ sql }}
+  {%- endcall -%}
+  {#- The partitions are read one by one, hence their order. A statement of its own: with the model's joins at the same time, a
+      sort of some million names does not fit into memory. -#}
+  {%- call statement('sorted', auto_begin=False) -%}
     create or replace temp table {{ made() }} as
     {%- if not has_partitions(folder) %}
-    select * from ({{ sql }})
+    select * from {{ made() }}
     {%- else %}
     select made.* replace (
       coalesce(
@@ -268,7 +272,7 @@ where
         homes.file_name_date, made.file_name_date
       ) as file_name_date
     )
-    from ({{ sql }}) as made
+    from {{ made() }} as made
     left join (
       select {{ key }}, file_name_date from {{ members(newest if changed == [newest] else none) }}
       {%- if is_merge %}
