@@ -69,7 +69,7 @@ test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: Airflow, its web UI i
 	@$(BIN)/python -m pytest
 
 faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)
-	@FAULTS=all $(BIN)/python -m pytest tests/faults --timeout 900
+	@FAULTS=all $(BIN)/python -m pytest tests/faults tests/dbt/test_any_order.py --timeout 900
 
 backfill-check: $(VENV)/.installed-dev $(MANIFEST) ## Backfills of a week beside hourly runs, by API, forms and command line, and make reload, in a real Airflow
 	@BACKFILLS=1 $(BIN)/python -m pytest -n 2 tests/e2e/test_backfills.py tests/e2e/test_make_reload.py

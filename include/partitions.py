@@ -1,7 +1,7 @@
 """The one definition of a data set's partition and its file: `file_name_date=<YYYY-MM-DD>/data.parquet`.
 
 What writes, reads and publishes data sets asks here. Everything else in their folders is a stranger: never read, never
-published, never removed.
+published, never removed, but for rows of nulls that the first pipeline wrote in place of none.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ COLUMN = "file_name_date"
 FILE = "data.parquet"
 # What DuckDB's own partitioned COPY writes, as the first pipeline did.
 COPIED = re.compile(r"data_\d+\.parquet")
+# Where DuckDB's COPY puts rows without a day: the first pipeline's one row of nulls, if a model had no other.
+WITHOUT_A_DAY = f"{COLUMN}=__HIVE_DEFAULT_PARTITION__"
 # Which a file system keeps at its top: of a data set that is a mount.
 NOT_OURS = {"lost+found"}
 
@@ -50,6 +52,18 @@ def partition_files(data_set: Path) -> dict[date, Path]:
     """
     files = {day: folder / FILE for day, folder in partition_folders(data_set).items()}
     return {day: file for day, file in files.items() if file.is_file()}
+
+
+def days_with_files(data_set: Path) -> set[date]:
+    """The days of which the data set has its file, or files of the first pipeline that become it.
+
+    Raises:
+        OSError: the data set is no folder, or cannot be listed.
+    """
+    folders = partition_folders(data_set)
+    return {
+        day for day, folder in folders.items() if (folder / FILE).is_file() or _to_take_over(folder, everything=False)
+    }
 
 
 def strangers(data_set: str) -> list[str]:
@@ -95,7 +109,8 @@ def take_over(data_set: str, workplace: str, columns: str, everything: bool = Fa
         day: (folder, _to_take_over(folder, everything)) for day, folder in partition_folders(Path(data_set)).items()
     }
     messages: list[str] = []
-    if not any(files for _, files in found.values()):
+    nulls = Path(data_set) / WITHOUT_A_DAY
+    if not any(files for _, files in found.values()) and not nulls.is_dir():
         return messages
     with duckdb.connect(config={"memory_limit": "200MB", "threads": 1, "temp_directory": ""}) as database:
         database.execute("set TimeZone = 'UTC'")
@@ -108,11 +123,25 @@ def take_over(data_set: str, workplace: str, columns: str, everything: bool = Fa
                     messages.append(f"{COLUMN}={day}: {names} {done}")
             except _LeftAloneError as reason:
                 messages.append(f"{COLUMN}={day}: {names} left alone: {reason}")
+        if _holds_nulls_alone(database, nulls):
+            shutil.rmtree(nulls)
+            messages.append(f"{nulls.name}: removed, since all that it held is null")
     return messages
 
 
 class _LeftAloneError(Exception):
     """Why files are not taken over."""
+
+
+def _holds_nulls_alone(database: duckdb.DuckDBPyConnection, folder: Path) -> bool:
+    """Whether the folder has nothing but files of the first pipeline, and these no value."""
+    files = _entries(folder) if folder.is_dir() else []
+    if not files or not all(COPIED.fullmatch(path.name) and is_whole(path) for path in files):
+        return False
+    query = "select count(columns(*)) from read_parquet(?, union_by_name = true, hive_partitioning = false)"
+    with suppress(duckdb.Error):
+        return not any(database.execute(query, [list(map(str, files))]).fetchall()[0])
+    return False
 
 
 def _to_take_over(folder: Path, everything: bool) -> list[Path]:

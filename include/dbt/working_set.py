@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from include.partitions import COLUMN, FILE, partition_files
+from include.partitions import COLUMN, FILE, days_with_files
 from include.raw_storage import quoted_in
 
 # So long after its last import, an old day leaves although a mart was not made from it: a broken mart must not fill the
@@ -207,36 +207,36 @@ class WorkingSet:
     def warn_of_missing_files(self, day: date, *, is_empty: bool) -> None:
         """Says that a day's facts stay, and how to change that."""
         if is_empty:
-            what, remedy = "nothing of", "To remove them, reload the day with the var remove_empty_days."
+            what, remedy = f"{day} has no raw files", "To remove them, reload the day with the var remove_empty_days."
         else:
-            what = "not all of"
-            remedy = f"To make them again from what there is: make reload START={day} END={day}"
-        self.logger.warning(f"Raw holds {what} {day} any more: its facts stay as they are. {remedy}")
+            what = f"Raw files of {day} are missing"
+            remedy = f"To make them from those that are there: make reload START={day} END={day}"
+        self.logger.warning(f"{what}: its facts are kept. {remedy}")
 
     def mark(self) -> None:
         """In a reload: its files are pending again; those that have gone leave, and so do days without any if told."""
         self.query(
-            "create or replace temp table asked as "
-            "select *, file_name in (select file_name from committed) as is_there from stg.raw_files "
+            "create or replace temp table files_to_reload as "
+            "select *, file_name in (select file_name from committed) as is_committed from stg.raw_files "
             "where file_name_datetime >= ? and file_name_datetime < ?",
             self.start,
             self.end,
         )
         # Of a day that still has files.
         lost = (
-            "(select file_name from asked "
-            "where not is_there and file_name_date in (select file_name_date from committed))"
+            "(select file_name from files_to_reload "
+            "where not is_committed and file_name_date in (select file_name_date from committed))"
         )
         self.in_transaction(
             (
                 "update stg.raw_files set imported_at = null, error = null "
-                "where file_name in (select file_name from asked where is_there)",
+                "where file_name in (select file_name from files_to_reload where is_committed)",
             ),
             (
                 # A pruned day that loses a file is made again from all others.
                 "update stg.raw_files set imported_at = null, error = null "
                 f"where file_name in (select file_name from committed) and {STATE_OF_DAY} = 'pruned' "
-                f"and file_name_date in (select file_name_date from asked where file_name in {lost})",
+                f"and file_name_date in (select file_name_date from files_to_reload where file_name in {lost})",
             ),
             (f"delete from stg.stg_streams where file_name in {lost}",),
             (f"delete from stg.raw_files where file_name in {lost}",),
@@ -261,7 +261,7 @@ class WorkingSet:
             self.end,
         )
         others = self.query("select file_name_date from committed union select file_name_date from stg.raw_files")
-        found = {day for folder in self.data_sets for day in partition_files(folder)} - {day for (day,) in others}
+        found = {day for folder in self.data_sets for day in days_with_files(folder)} - {day for (day,) in others}
         in_window = self.query(
             "select day from (select unnest(?::date[]) as day) where day >= ? and day + 1 <= ?",
             list(found),
@@ -275,7 +275,7 @@ class WorkingSet:
     def forget_removed_days(self) -> None:
         """A day that was being removed is forgotten once no data set has it."""
         for (day,) in self.query("select file_name_date from stg.raw_days where state = 'removing'"):
-            if not any((folder / f"{COLUMN}={day}" / FILE).exists() for folder in self.data_sets):
+            if not any(day in days_with_files(folder) for folder in self.data_sets):
                 self.query("delete from stg.raw_days where file_name_date = ?", day)
 
     def prune(self) -> None:

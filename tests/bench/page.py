@@ -35,9 +35,12 @@ ANSWERS = 10
 
 @dataclass(frozen=True)
 class Answers:
-    """Seconds of each request, by (page, days of its range, request), and the most memory of the server, MiB."""
+    """Seconds of each request, by (page, days of its range, request), and the most memory of the server, MiB.
 
-    seconds: dict[tuple[str, int, str], Spread]
+    None for a request that the page refuses, since it would take more memory than it may use.
+    """
+
+    seconds: dict[tuple[str, int, str], Spread | None]
     peak: float
 
 
@@ -64,9 +67,15 @@ def page(data_dir: Path, days: int) -> Answers:
             session.get(f"{url}/data/{path}", timeout=60).raise_for_status()
             return time.perf_counter() - began
 
-        spreads = {what: Spread.of(seconds(path) for _ in range(ANSWERS)) for what, path in asked.items()}
+        refused = {
+            what for what, path in asked.items() if session.get(f"{url}/data/{path}", timeout=60).status_code == 503
+        }
+        spreads = {
+            what: None if what in refused else Spread.of(seconds(path) for _ in range(ANSWERS))
+            for what, path in asked.items()
+        }
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(seconds, [*asked.values()] * 3))
+            list(pool.map(seconds, [path for what, path in asked.items() if what not in refused] * 3))
         return Answers(spreads, peak_of(server))
 
 

@@ -80,12 +80,15 @@ class FigureRow:
 
     heading: ClassVar[tuple[str, ...]] = ("work", "ours", "measured against", "ratio")
     work: str
-    ours: Spread
+    ours: Spread | None
+    """None: it was refused."""
     unit: str
     against: Spread | None = None
     against_is: str = ""
 
     def cells(self) -> list[str]:
+        if not self.ours:
+            return [self.work, "refused", "–", "–"]
         against = f"{self.against.text(2)} {self.unit} {self.against_is}" if self.against else "–"
         ratio = f"{self.ours.median / self.against.median:.1f}" if self.against else "–"
         return [self.work, f"{self.ours.text(2)} {self.unit}", against, ratio]

@@ -8,18 +8,17 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from campaign import IS_WHOLE, size
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from marts import assert_marts_equal_the_oracle
-from states import BY_DAY, DIMENSIONS
+from states import MODELS
 from warehouse import Warehouse, run_vars, streams
 
 FIRST = date(2025, 1, 1)
 DAYS = st.integers(0, 5)
 HOURS = st.integers(0, 23)
-# In an order that they can be made in.
-MODELS = ["stg_streams", "int_streams", "fact_streams", *BY_DAY[:-1], *DIMENSIONS]
 # Of six days, so that some files come for days that have left the working set.
 KEEP = {"keep_days": 2}
 
@@ -135,10 +134,11 @@ def test_any_order_of_events_ends_equal_to_the_oracle(warehouse: Warehouse) -> N
     run_state_machine_as_test(
         Pipeline,
         settings=settings(
-            max_examples=3,
+            max_examples=size(3, 20),
             stateful_step_count=6,
             deadline=None,
-            derandomize=True,
+            derandomize=not IS_WHOLE,
+            print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -91,6 +91,7 @@ def test_years_of_raw_never_lie_in_the_database_at_once_and_a_reload_of_everythi
         sizes.append((warehouse.data_dir / "prod.duckdb").stat().st_size)
         # And the days that are kept anyway.
         assert staged(warehouse) <= limit + 2 * of_a_day
+        assert warehouse.query("select count(*) from int.int_streams")[0][0] <= limit + 2 * of_a_day
         nb_days = nb_runs * limit // of_a_day
         assert days_ago(warehouse, "loaded", "pruned") == list(range(nb_days))
         assert f"{400 - nb_days} day(s) of raw wait to be loaded" in output

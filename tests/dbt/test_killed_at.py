@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from dbt_process import dbt_here
 from kill_points import Kill, Plan, run
-from marts import assert_marts_equal_the_oracle
+from marts import assert_marts_equal_the_oracle, published
 from warehouse import Warehouse, replace, streams
 
 from include.settings import ROOT
@@ -162,13 +162,14 @@ def test_a_day_whose_reload_is_under_way_stays_loaded_however_long_ago_it_was_im
     assert warehouse.published() == warehouse.oracle()
 
 
-# Of a reload of two days with two files each: the first statement that is not executed.
+# Of a reload of two days with two files each: the first statement that is not executed, and how many files are pending.
 STEPS = {
-    "after marking": (IMPORT, 1),
-    "after one file of the older day": (IMPORT, 4),
-    "after staging": ('"int"."int_streams__partitions"', 1),
-    "after the intermediate layer": ("/fact_streams.parquet.tmp/written", 1),
-    "between two marts": ("/agg_user_viewership.parquet.tmp/written", 1),
+    "after marking": (IMPORT, 1, 4),
+    "after one file of the loaded day": (IMPORT, 2, 3),
+    "within the transaction of the pruned day": (IMPORT, 4, 2),
+    "after staging": ('"int"."int_streams__partitions"', 1, 0),
+    "after the intermediate layer": ("/agg_platform_hourly.parquet.tmp/written", 1, 0),
+    "between two marts": ("/fact_streams.parquet.tmp/written", 1, 0),
 }
 
 
@@ -193,12 +194,13 @@ def test_a_killed_reload_is_finished_by_the_next_ordinary_run(warehouse: Warehou
         shutil.copytree(warehouse.data_dir, reloaded)
     else:
         shutil.copytree(reloaded, warehouse.data_dir, dirs_exist_ok=True)
-    before = warehouse.published()
+    before, snapshots = warehouse.published(), published(warehouse, "agg_platform_hourly")
     assert states(warehouse) == {"2025-01-01": "pruned", "2025-01-09": "loaded"}
-    text, nth = STEPS[step]
+    text, nth, nb_pending = STEPS[step]
     kill(warehouse, text, nth, reload_start="2025-01-01", reload_end="2025-01-10")
-    if step == "after the intermediate layer":
-        assert warehouse.published() == before
+    assert warehouse.query("select count(*) from stg.raw_files where imported_at is null") == [(nb_pending,)]
+    assert warehouse.published() == before
+    assert (published(warehouse, "agg_platform_hourly") == snapshots) == (step != "between two marts")
     ordinary_run(warehouse)
     assert warehouse.published() == warehouse.oracle() != before
     assert_marts_equal_the_oracle(warehouse)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
+from ancestor import ancestor, quoted
 from kill_points import Kill, Plan, record, run
 from states import BY_DAY, DIMENSIONS
 from warehouse import Warehouse, streams
@@ -32,32 +33,6 @@ COLUMNS = {
 AS_JSON = json.dumps(list(COLUMNS.items()))
 TODAY = ", ".join(f"cast(null as {kind}) as {name}" for name, kind in COLUMNS.items())
 WITH_FOOTER = ", kv_metadata {inputs: 'it''s', rule: 'r', note: 'n'}"
-
-
-def ancestor(data_set: Path, days: dict[str, int], users: int = 1) -> None:
-    """What the first pipeline wrote: DuckDB's partitioned COPY, so many files a day, 32-bit ids, no newer columns."""
-    for part in range(max(days.values())):
-        of_part = [day for day, parts in days.items() if part < parts]
-        duckdb.sql(f"""
-            copy (
-                select
-                    unnest({of_part})::date as file_name_date,
-                    {part * users} + range::integer as user_id,
-                    case when range % 2 = 0 then 509658::integer end as game_id,
-                    1::bigint as nb_files,
-                    ['1717236000.0123456789.parquet'] as file_names,
-                    2.5 as avg_viewer_count
-                from range({users})
-            ) to '{quoted(data_set)}'
-            (format parquet, partition_by (file_name_date), filename_pattern 'part_{part}_', overwrite_or_ignore)
-        """)
-    for day in days:
-        for number, file in enumerate(sorted((data_set / f"file_name_date={day}").glob("part_*"))):
-            file.rename(file.with_name(f"data_{number}.parquet"))
-
-
-def quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def schema(file: Path) -> list[tuple[Any, ...]]:
@@ -96,9 +71,6 @@ def everything(data_set: Path, tmp_path: Path) -> Callable[[], list[str]]:
 )
 def test_days_of_the_first_pipeline_stay_beside_days_made_again(warehouse: Warehouse) -> None:
     ancestor(warehouse.facts, {"2024-06-01": 2, "2024-06-02": 1, "2025-01-01": 2})
-    null = warehouse.facts / "file_name_date=__HIVE_DEFAULT_PARTITION__"
-    null.mkdir()
-    duckdb.sql("select 1 as user_id limit 0").write_parquet(f"{null}/data_0.parquet")
     output = warehouse.run()
     assert "file_name_date=2024-06-01: data_0.parquet, data_1.parquet became data.parquet" in output
     # Raw still has the last of these days.
@@ -115,8 +87,7 @@ def test_days_of_the_first_pipeline_stay_beside_days_made_again(warehouse: Wareh
     keys = "select distinct game_key from dwh.fact_streams where file_name_date < '2025-01-01'"
     assert warehouse.query(keys) == [(509658,)]
     assert sorted(str(path.relative_to(warehouse.facts)) for path in warehouse.facts.glob("*/*")) == [
-        *(f"file_name_date={day}/data.parquet" for day in ("2024-06-01", "2024-06-02", "2025-01-01")),
-        "file_name_date=__HIVE_DEFAULT_PARTITION__/data_0.parquet",
+        f"file_name_date={day}/data.parquet" for day in ("2024-06-01", "2024-06-02", "2025-01-01")
     ]
     # A null in a partition of our own is none of theirs, whatever the database remembers.
     path = warehouse.facts / "file_name_date=2025-01-01" / "data.parquet"
@@ -215,6 +186,22 @@ def test_files_of_today_and_those_not_asked_for_are_not_touched(
     file.rename(day / "renamed.parquet")
     assert everything() == [f"{day.name}: renamed.parquet became data.parquet"]
     assert file.stat().st_ino == before.st_ino and file.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("row", "is_kept"),
+    [("null::integer as user_id, null::double as x", False), ("1 as user_id limit 0", False), ("1 as user_id", True)],
+)
+def test_rows_of_nulls_without_a_day_are_removed_and_others_stay(
+    data_set: Path, everything: Callable[[], list[str]], row: str, is_kept: bool
+) -> None:
+    """The first pipeline wrote such a row where a model had none: a reader of all files would take it for one."""
+    folder = data_set / "file_name_date=__HIVE_DEFAULT_PARTITION__"
+    folder.mkdir()
+    duckdb.sql(f"select {row}").write_parquet(f"{folder}/data_0.parquet")
+    told = [] if is_kept else [f"{folder.name}: removed, since all that it held is null"]
+    assert everything() == told and folder.exists() == is_kept
+    assert strangers(str(data_set)) == ([folder.name] if is_kept else [])
 
 
 @pytest.mark.parametrize("name", ["data.parquet", "data_0.parquet", "renamed.parquet"])

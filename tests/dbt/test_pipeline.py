@@ -63,6 +63,21 @@ def test_a_late_file_changes_its_own_day_and_no_other(warehouse: Warehouse) -> N
     assert warehouse.published() == warehouse.oracle()
 
 
+@pytest.mark.parametrize("sibling", ["missing", "torn"])
+def test_a_late_file_of_a_loaded_day_needs_none_of_those_that_were_read_before(
+    warehouse: Warehouse, sibling: str
+) -> None:
+    first, _ = warehouse.built({"2025-01-01T10:00:00": 10, "2025-01-01T11:00:00": 11})
+    warehouse.add_file("2025-01-01T13:00:00", streams(13))
+    expected = warehouse.oracle()
+    if sibling == "missing":
+        first.unlink()
+    else:
+        first.write_text("bit rot")
+    warehouse.run()
+    assert warehouse.published() == expected
+
+
 def test_a_file_that_arrives_between_two_models_is_counted_once(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-01T10:00:00", streams(1))
     warehouse.run("--select", "stg_streams")

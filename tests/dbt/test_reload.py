@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from ancestor import ancestor
 from warehouse import Warehouse, run_vars, streams
 
 from include.settings import DBT_PROJECT
@@ -109,6 +111,22 @@ def test_an_empty_day_leaves_even_if_the_database_knows_nothing_of_it(three_days
     assert len(list(three_days.facts.iterdir())) == 2
 
 
+@pytest.mark.parametrize("is_killed", [False, True], ids=["whole", "killed after staging"])
+def test_a_day_of_the_first_pipeline_is_removed_if_that_is_asked(warehouse: Warehouse, is_killed: bool) -> None:
+    """By the first run that sees it, which gives the others today's schema."""
+    ancestor(warehouse.facts, {"2024-06-01": 2, "2024-06-02": 1})
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    asked = window("2024-06-01", "2024-06-02", remove_empty_days="true")
+    warehouse.run(*(["--select", "stg_streams"] if is_killed else []), *asked)
+    warehouse.run()
+    assert [path.parent.name for path in sorted(warehouse.facts.glob("*/*"))] == [
+        "file_name_date=2024-06-02",
+        "file_name_date=2025-01-01",
+    ]
+    warehouse.run()
+    assert warehouse.query("from stg.raw_days") == [(date(2025, 1, 1), "loaded")]
+
+
 @pytest.mark.parametrize(
     ("start", "end", "message"),
     [
@@ -194,7 +212,7 @@ def test_a_full_refresh_keeps_a_day_of_which_raw_has_lost_a_file(three_days: War
     before = three_days.published()
     sorted((three_days.raw / "twitch_streams").iterdir())[3].unlink()
     output = three_days.run("--full-refresh")
-    assert "Raw holds not all of 2025-01-02 any more: its facts stay as they are." in output
+    assert "Raw files of 2025-01-02 are missing: its facts are kept." in output
     assert three_days.published() == before
     three_days.run(*window("2025-01-02", "2025-01-03"))
     assert three_days.published() == three_days.oracle()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from ancestor import ancestor
+from dbt_process import dbt_here
+from kill_points import Kill, Plan, run
 from marts import assert_marts_equal_the_oracle
 from states import BY_DAY, DIMENSIONS, assert_nothing_is_left_behind
 from warehouse import Warehouse, streams
+
+from include.settings import ROOT
 
 NEWEST = date(2025, 3, 1)
 DAYS = [NEWEST - timedelta(days=n) for n in range(40)]
@@ -147,3 +153,37 @@ def test_a_removal_of_a_day_is_finished(earlier: Warehouse) -> None:
     )
     earlier.run()
     assert_taken_over(earlier)
+
+
+@pytest.mark.promise("the database of the first pipeline comes along")
+@pytest.mark.promise("a folder of the first pipeline has days without raw files")
+def test_all_that_the_first_pipeline_left_is_taken_over_however_often_that_is_killed(warehouse: Warehouse) -> None:
+    """Forty days of facts, raw files of the newest three, and its tables."""
+    days = [str(day) for day in DAYS]
+    ancestor(warehouse.facts, {day: 1 + n % 2 for n, day in enumerate(days)}, users=3)
+    for day in days[:3]:
+        warehouse.add_file(f"{day}T10:00:00", streams(len(day)))
+    with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
+        for schema in ("stg", "int", "dwh"):
+            database.execute(f"create schema {schema}")
+        for table in ("stg.stg_streams", "int.int_streams"):
+            database.execute(f"create table {table} as select range as user_id from range(1000)")
+        database.execute("create view dwh.fact_streams as select 1 as user_id")
+    read = "select user_id, avg_viewer_count from read_parquet(?) order by all"
+    archived = [f"{warehouse.facts}/file_name_date={day}/*.parquet" for day in days[3:]]
+    before = duckdb.execute(read, [archived]).fetchall()
+    command = warehouse.command("run")
+    arguments = (command, str(ROOT), warehouse.environment(), str(warehouse.scratch / "output"))
+    for text in ("rename to", "select unnest(take_over(", "/fact_streams.parquet.tmp/written"):
+        assert run(dbt_here, arguments, Plan((str(warehouse.data_dir),), text, kill=Kill(0, 0.05))) == -signal.SIGKILL
+        assert duckdb.execute(read, [archived]).fetchall() == before
+    warehouse.run()
+    assert [row for row in warehouse.published() if str(row[0]) in days[:3]] == warehouse.oracle()
+    assert duckdb.execute(read, [archived]).fetchall() == before
+    files = sorted(warehouse.facts.glob("*/*"))
+    assert [f"{path.parent.name}/{path.name}" for path in files] == [
+        f"file_name_date={day}/data.parquet" for day in sorted(days)
+    ]
+    assert len({str(pq.read_schema(file).remove_metadata()) for file in files}) == 1
+    for table in ("stg.stg_streams", "int.int_streams"):
+        assert warehouse.query(f"select count(*) from {table}__first_pipeline") == [(1000,)]

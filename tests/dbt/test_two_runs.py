@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from marts import assert_marts_equal_the_oracle
+from states import MODELS
 from warehouse import Warehouse, replace, streams
 
 pytestmark = pytest.mark.usefixtures("facts_only")
@@ -46,6 +48,19 @@ def test_an_hourly_run_does_not_prune_what_a_reload_has_staged(old_day: Warehous
         step(old_day, model, **WINDOW)
     old_day.run("--vars", json.dumps(KEEP))
     assert old_day.published() == old_day.oracle()
+
+
+@pytest.mark.promise("files arrive, change and leave in any order, runs and reloads take turns")
+def test_a_reload_and_an_hourly_run_that_take_turns_model_by_model_make_all_marts(old_day: Warehouse) -> None:
+    old_day.select = ""
+    sorted((old_day.raw / "twitch_streams").iterdir())[0].unlink()
+    old_day.add_file("2025-01-09T11:00:00", streams(12))
+    for model in MODELS:
+        step(old_day, model, **WINDOW)
+        step(old_day, model)
+    old_day.run("--vars", json.dumps(KEEP))
+    assert old_day.published() == old_day.oracle()
+    assert_marts_equal_the_oracle(old_day)
 
 
 @pytest.mark.promise("files arrive, change and leave in any order, runs and reloads take turns")

@@ -45,10 +45,15 @@ def hourly(warehouse: Warehouse) -> None:
     warehouse.add_file("2025-01-09T12:00:00", streams(12))
 
 
-def repaired(warehouse: Warehouse) -> None:
-    """A file has other rows, another one is gone."""
+def replaced(warehouse: Warehouse) -> None:
+    """A file has other rows."""
     other = warehouse.add_file("2025-01-09T13:00:00", streams(13), commit=False)
     other.replace(raw_file(warehouse, "2025-01-09T10:00:00"))
+
+
+def repaired(warehouse: Warehouse) -> None:
+    """And another one is gone."""
+    replaced(warehouse)
     raw_file(warehouse, "2025-01-09T11:00:00").unlink()
 
 
@@ -75,7 +80,7 @@ SCENARIOS = {
     "first": Scenario(first),
     "hourly": Scenario(hourly),
     "reload": Scenario(repaired, run_vars("2025-01-09", "2025-01-10"), is_asked_for=True),
-    "full": Scenario(repaired, ["--full-refresh", *run_vars()], is_asked_for=True),
+    "full": Scenario(replaced, ["--full-refresh", *run_vars()], is_asked_for=True),
     "late": Scenario(late),
     "remove": Scenario(emptied, run_vars("2025-01-07", "2025-01-08", remove=True), is_asked_for=True),
 }

@@ -16,6 +16,8 @@ Facts = list[tuple[Any, ...]]
 
 BY_DAY = ["agg_game_viewership", "agg_platform_hourly", "agg_user_viewership", "fact_streams"]
 DIMENSIONS = ["dim_games", "dim_users"]
+# In an order that they can be made in.
+MODELS = ["stg_streams", "int_streams", "fact_streams", *BY_DAY[:-1], *DIMENSIONS]
 # What the data folder holds once there are facts.
 FOLDER = sorted(
     [*(f"{mart}.parquet" for mart in BY_DAY + DIMENSIONS), "prod.duckdb", "twitch_streams_pipeline_dataset"]

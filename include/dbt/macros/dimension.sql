@@ -289,14 +289,14 @@ where
     ~ ") select day, day in (select unnest(partition_days(" ~ quote_literal(data_set_folder(days)) ~ "))), "
     ~ "day in (select unnest(partition_days(" ~ quote_literal(folder) ~ "))) from partitions order by all").rows -%}
   {%- set written = workplace(this) ~ '/written' -%}
-  {%- for day, is_a_day, is_there in partitions -%}
+  {%- for day, is_a_day, has_file in partitions -%}
     {%- call statement('write_members', fetch_result=True, auto_begin=False) -%}
       copy (
         select * exclude (file_name_date) from {{ made() }} where file_name_date = date '{{ day }}'
-        {%- if is_merge and is_there %}
+        {%- if is_merge and has_file %}
         union all by name
         select * exclude (file_name_date)
-        from {{ members(day, is_there) }}
+        from {{ members(day, has_file) }}
         where {{ key }} not in (select {{ key }} from {{ made() }} where file_name_date = date '{{ day }}')
           and {{ key }} not in (select {{ key }} from {{ keys_to_recompute() }})
         {%- endif %}
@@ -316,13 +316,13 @@ where
 
 
 {# The members that the files have, in one partition or in all. #}
-{% macro members(day=none, is_there=none) -%}
+{% macro members(day=none, has_file=none) -%}
   {%- set folder = data_set_folder(this) -%}
-  {%- if day and is_there is none -%}
-    {%- set is_there = query_value("list_contains(partition_days(" ~ quote_literal(folder) ~ "), " ~ quote_literal(day) ~ ")") -%}
+  {%- if day and has_file is none -%}
+    {%- set has_file = query_value("list_contains(partition_days(" ~ quote_literal(folder) ~ "), " ~ quote_literal(day) ~ ")") -%}
   {%- endif -%}
   (
-    {%- if is_there %}
+    {%- if has_file %}
     select *, date '{{ day }}' as file_name_date
     from read_parquet({{ quote_literal(folder ~ '/file_name_date=' ~ day ~ '/data.parquet') }}, hive_partitioning = false)
     {%- else %}
