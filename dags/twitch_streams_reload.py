@@ -32,7 +32,7 @@ file leaves, and rewrite that day of `fact_streams.parquet` alone. Twitch is not
 * **Some hours, today, or all of history:** a run by hand, with the params of its form. Of several days, `earlier_days`
   reloads all but the newest, one dbt invocation each; the models show the newest.
 
-A day of which raw holds nothing any more keeps its facts unless `remove_empty_days` is chosen. Any task may be killed
+A day without raw files keeps its facts unless `remove_empty_days` is chosen. Any task may be killed
 and cleared. The hourly DAG goes on: whoever needs the database waits for it in the pool `duckdb`, the run of this hour
 before all others.
 """,
@@ -65,7 +65,7 @@ before all others.
             False,
             type="boolean",
             title="Remove empty days",
-            description="Also remove the facts of days in the window of which raw holds nothing any more.",
+            description="Also remove the facts of days in the window that have no raw files.",
         ),
     },
     tags=["twitch", "dbt", "reload"],

@@ -55,14 +55,15 @@ def partition_files(data_set: Path) -> dict[date, Path]:
 
 
 def days_with_files(data_set: Path) -> set[date]:
-    """The days of which the data set has its file, or files of the first pipeline that become it.
+    """The days that have their file, or files of the first pipeline, which become it. Others are strangers.
 
     Raises:
         OSError: the data set is no folder, or cannot be listed.
     """
-    folders = partition_folders(data_set)
     return {
-        day for day, folder in folders.items() if (folder / FILE).is_file() or _to_take_over(folder, everything=False)
+        day
+        for day, folder in partition_folders(data_set).items()
+        if any(path.name == FILE or COPIED.fullmatch(path.name) for path in _entries(folder) if path.is_file())
     }
 
 
@@ -124,8 +125,9 @@ def take_over(data_set: str, workplace: str, columns: str, everything: bool = Fa
             except _LeftAloneError as reason:
                 messages.append(f"{COLUMN}={day}: {names} left alone: {reason}")
         if _holds_nulls_alone(database, nulls):
-            shutil.rmtree(nulls)
-            messages.append(f"{nulls.name}: removed, since all that it held is null")
+            with suppress(OSError):
+                shutil.rmtree(nulls)
+                messages.append(f"{nulls.name}: removed, since all that it held is null")
     return messages
 
 
@@ -134,9 +136,13 @@ class _LeftAloneError(Exception):
 
 
 def _holds_nulls_alone(database: duckdb.DuckDBPyConnection, folder: Path) -> bool:
-    """Whether the folder has nothing but files of the first pipeline, and these no value."""
-    files = _entries(folder) if folder.is_dir() else []
-    if not files or not all(COPIED.fullmatch(path.name) and is_whole(path) for path in files):
+    """Whether the folder has nothing but files of the first pipeline, without a value; or, after a kill, nothing."""
+    if not folder.is_dir():
+        return False
+    files = _entries(folder)
+    if not files:
+        return True
+    if not all(COPIED.fullmatch(path.name) and is_whole(path) for path in files):
         return False
     query = "select count(columns(*)) from read_parquet(?, union_by_name = true, hive_partitioning = false)"
     with suppress(duckdb.Error):

@@ -243,6 +243,8 @@ class WorkingSet:
         )
         for day in self.empty_days():
             if not self.removes_empty_days:
+                # Nor is it removed later because it was once to be.
+                self.query("delete from stg.raw_days where file_name_date = ? and state = 'removing'", day)
                 self.warn_of_missing_files(day, is_empty=True)
                 continue
             self.in_transaction(
@@ -274,8 +276,10 @@ class WorkingSet:
 
     def forget_removed_days(self) -> None:
         """A day that was being removed is forgotten once no data set has it."""
-        for (day,) in self.query("select file_name_date from stg.raw_days where state = 'removing'"):
-            if not any(day in days_with_files(folder) for folder in self.data_sets):
+        removing = self.query("select file_name_date from stg.raw_days where state = 'removing'")
+        kept = {day for folder in self.data_sets for day in days_with_files(folder)} if removing else set()
+        for (day,) in removing:
+            if day not in kept:
                 self.query("delete from stg.raw_days where file_name_date = ?", day)
 
     def prune(self) -> None:

@@ -37,7 +37,7 @@ MAINTENANCE_DAG_ID = "maintenance"
 DEMO_STREAMS = 5_000
 # How long the DAG processor is idle before its work on a run's callbacks counts as done: once it was seen to take and
 # run them, and otherwise, since a busy machine may take seconds from one step to the next.
-DONE_SECONDS, UNSEEN_SECONDS = 2, 10
+DONE_SECONDS, UNSEEN_SECONDS = 4, 10
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, the terminal was closed
 
 
@@ -221,7 +221,7 @@ def wait_for_callbacks(services: dict[str, Service], seconds: float = 60) -> Non
     # From one process to the next, a callback is nowhere to be seen for a moment.
     while (now := time.monotonic()) < min(since + patience, start + seconds):
         if database.callbacks_wait():
-            found, since = True, now
+            found, since, patience = True, now, UNSEEN_SECONDS
         elif not services["dag-processor"].is_idle():
             since, patience = now, DONE_SECONDS if found else UNSEEN_SECONDS
         time.sleep(0.1)

@@ -118,7 +118,7 @@ def all_of_history(params: Mapping[str, Any]) -> tuple[list[Window], list[str]]:
     # Imported here: dlt costs more than the parsing of all DAGs together.
     from include.extract.errors import RefusedError
     from include.extract.raw_objects import raw_of
-    from include.partitions import partition_files
+    from include.partitions import days_with_files
 
     environment = settings.load()
     data_dir, raw_url = environment.data_dir, environment.raw_url
@@ -132,7 +132,7 @@ def all_of_history(params: Mapping[str, Any]) -> tuple[list[Window], list[str]]:
         raise AirflowFailException(
             f"Raw holds no committed file in {raw_url or data_dir}. {doubt}? Nothing was changed."
         )
-    without_raw = sorted({str(day) for day in partition_files(data_dir / "fact_streams.parquet")} - days)
+    without_raw = sorted({str(day) for day in days_with_files(data_dir / "fact_streams.parquet")} - days)
     if params["remove_empty_days"]:
         days, without_raw = days | set(without_raw), []
     if without_raw:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -125,6 +126,37 @@ def test_a_day_of_the_first_pipeline_is_removed_if_that_is_asked(warehouse: Ware
     ]
     warehouse.run()
     assert warehouse.query("from stg.raw_days") == [(date(2025, 1, 1), "loaded")]
+
+
+def test_a_file_of_another_name_in_a_removed_day_stays(three_days: Warehouse) -> None:
+    for file in sorted((three_days.raw / "twitch_streams").iterdir())[2:4]:
+        file.unlink()
+    copy = three_days.facts / "file_name_date=2025-01-02" / "data (1).parquet"
+    shutil.copy(copy.with_name("data.parquet"), copy)
+    three_days.run(*window("2025-01-02", "2025-01-03", remove_empty_days="true"))
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+    for _ in range(2):
+        three_days.run()
+    assert len(list(copy.parent.iterdir())) == 1
+    assert three_days.query("select count(*) from stg.raw_days") == [(2,)]
+
+
+def test_a_day_that_could_not_be_removed_is_kept_when_it_is_reloaded_without_that(warehouse: Warehouse) -> None:
+    day = warehouse.facts / "file_name_date=2024-06-01"
+    ancestor(warehouse.facts, {"2024-06-01": 1})
+    whole = (day / "data_0.parquet").read_bytes()
+    (day / "data_0.parquet").write_bytes(whole[:-9])
+    warehouse.add_file("2025-01-01T10:00:00", streams(1))
+    asked = {"remove_empty_days": "true"}
+    for _ in range(2):
+        output = warehouse.run(*window("2024-06-01", "2024-06-02", **asked))
+        assert "data_0.parquet left alone" in output
+        asked = {}
+    assert "2024-06-01 has no raw files: its facts are kept." in output
+    (day / "data_0.parquet").write_bytes(whole)
+    for _ in range(2):
+        warehouse.run()
+        assert [path.name for path in day.iterdir()] == ["data.parquet"]
 
 
 @pytest.mark.parametrize(

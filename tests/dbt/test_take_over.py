@@ -161,8 +161,8 @@ def test_all_that_the_first_pipeline_left_is_taken_over_however_often_that_is_ki
     """Forty days of facts, raw files of the newest three, and its tables."""
     days = [str(day) for day in DAYS]
     ancestor(warehouse.facts, {day: 1 + n % 2 for n, day in enumerate(days)}, users=3)
-    for day in days[:3]:
-        warehouse.add_file(f"{day}T10:00:00", streams(len(day)))
+    for n, day in enumerate(days[:3]):
+        warehouse.add_file(f"{day}T10:00:00", streams(n))
     with duckdb.connect(str(warehouse.data_dir / "prod.duckdb")) as database:
         for schema in ("stg", "int", "dwh"):
             database.execute(f"create schema {schema}")
@@ -174,7 +174,8 @@ def test_all_that_the_first_pipeline_left_is_taken_over_however_often_that_is_ki
     before = duckdb.execute(read, [archived]).fetchall()
     command = warehouse.command("run")
     arguments = (command, str(ROOT), warehouse.environment(), str(warehouse.scratch / "output"))
-    for text in ("rename to", "select unnest(take_over(", "/fact_streams.parquet.tmp/written"):
+    facts = str(warehouse.facts).replace("'", "''")
+    for text in ("rename to", f"select unnest(take_over('{facts}'", "/fact_streams.parquet.tmp/written"):
         assert run(dbt_here, arguments, Plan((str(warehouse.data_dir),), text, kill=Kill(0, 0.05))) == -signal.SIGKILL
         assert duckdb.execute(read, [archived]).fetchall() == before
     warehouse.run()
