@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from ancestor import ancestor
+from ancestor import ancestor, quoted
 from dbt_process import dbt_here
 from kill_points import Kill, Plan, run
 from marts import assert_marts_equal_the_oracle
@@ -174,8 +174,11 @@ def test_all_that_the_first_pipeline_left_is_taken_over_however_often_that_is_ki
     before = duckdb.execute(read, [archived]).fetchall()
     command = warehouse.command("run")
     arguments = (command, str(ROOT), warehouse.environment(), str(warehouse.scratch / "output"))
-    facts = str(warehouse.facts).replace("'", "''")
-    for text in ("rename to", f"select unnest(take_over('{facts}'", "/fact_streams.parquet.tmp/written"):
+    for text in (
+        "rename to",
+        f"select unnest(take_over('{quoted(warehouse.facts)}'",
+        "/fact_streams.parquet.tmp/written",
+    ):
         assert run(dbt_here, arguments, Plan((str(warehouse.data_dir),), text, kill=Kill(0, 0.05))) == -signal.SIGKILL
         assert duckdb.execute(read, [archived]).fetchall() == before
     warehouse.run()
