@@ -134,7 +134,7 @@ def test_any_order_of_events_ends_equal_to_the_oracle(warehouse: Warehouse) -> N
     run_state_machine_as_test(
         seed(SEED)(Pipeline),
         settings=settings(
-            max_examples=size(3, 12),
+            max_examples=size(2, 12),
             stateful_step_count=6,
             deadline=None,
             derandomize=not IS_WHOLE,
