@@ -47,6 +47,7 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+@pytest.mark.airflow
 @pytest.mark.promise(
     "several days are reloaded in a fresh clone",
     "each day's dbt run finds what `make manifest` has left, and needs no file of an earlier command",

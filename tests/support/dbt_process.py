@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -29,10 +30,12 @@ forks = multiprocessing.get_context("forkserver")
 forks.set_forkserver_preload(["dbt_process", "dbt.adapters.duckdb", "dbt.task.build", "parsed_ahead"])
 
 
-def run_dbt(arguments: list[str], cwd: Path, environ: dict[str, str]) -> CompletedProcess[str]:
-    """Runs `dbt <arguments>` as a shell would; returns its exit code and all that it printed, as stdout."""
+def run_dbt(
+    arguments: list[str], cwd: Path, environ: dict[str, str], dbt: Callable[..., None] | None = None
+) -> CompletedProcess[str]:
+    """Runs `dbt <arguments>` as a shell would, or `dbt`; returns its exit code and all that it printed, as stdout."""
     with tempfile.NamedTemporaryFile("r+") as output:
-        process = forks.Process(target=dbt_here, args=(arguments, str(cwd), environ, output.name))
+        process = forks.Process(target=dbt or dbt_here, args=(arguments, str(cwd), environ, output.name))
         process.start()
         process.join()
         return CompletedProcess(["dbt", *arguments], process.exitcode or 0, output.read(), "")
