@@ -88,11 +88,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneProces
     return OneProcessAFile(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run dbt or Airflow go first, in the order that they have: they take long, and none is to end alone."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/e2e/", "tests/dbt/", "tests/faults/")))
-
-
 def in_checkout() -> set[str]:
     """All files of the checkout but those that Python, make and the tools keep there.
 

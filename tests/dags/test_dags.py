@@ -25,7 +25,7 @@ from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK
 
 STAGED = ["dbt.stg_streams", "dbt.int_streams"]
 TESTS = ["dbt.assert_marts_test"]
-MODELS = {*STAGED, *(f"dbt.{mart}" for mart in BY_DAY + DIMENSIONS), *TESTS}
+MODELS = {*STAGED, "dbt.int_game_snapshots", *(f"dbt.{mart}" for mart in BY_DAY + DIMENSIONS), *TESTS}
 OPENS_DUCKDB = {
     "twitch_streams": {*MODELS, "report"},
     "twitch_streams_reload": {*MODELS, "report", "earlier_days", "dbt_docs"},
@@ -82,9 +82,11 @@ def test_the_hourly_dag_has_one_task_per_model_in_order(dags: dict[str, Any]) ->
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
         "extract": {"dbt.stg_streams"},
         "dbt.stg_streams": {"dbt.int_streams"},
-        "dbt.int_streams": {f"dbt.{mart}" for mart in BY_DAY},
+        "dbt.int_streams": {"dbt.int_game_snapshots", *(f"dbt.{mart}" for mart in BY_DAY if mart != "agg_game_hourly")},
+        "dbt.int_game_snapshots": {"dbt.agg_game_hourly"},
         "dbt.fact_streams": {"dbt.agg_game_viewership", *TESTS},
         "dbt.agg_platform_hourly": {"dbt.assert_marts_test"},
+        "dbt.agg_game_hourly": {"dbt.agg_game_viewership", "dbt.assert_marts_test"},
         "dbt.agg_user_viewership": {"dbt.dim_users", "dbt.assert_marts_test"},
         "dbt.agg_game_viewership": {"dbt.dim_games", "dbt.assert_marts_test"},
         "dbt.dim_users": {"dbt.assert_marts_test"},

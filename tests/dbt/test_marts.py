@@ -26,6 +26,7 @@ def one(user: int, viewers: int, *, game: str = "5", name: str = "Name", stream:
         "game_id": game,
         "game_name": f"Game {game}" if game else "",
         "viewer_count": viewers,
+        "language": ["en", "de"][user % 2],
         "fetched_at": datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=user),
     }
 
@@ -33,7 +34,8 @@ def one(user: int, viewers: int, *, game: str = "5", name: str = "Name", stream:
 ADVERSARIAL = {
     "one channel": [one(1, 5)],
     "nobody": [one(user, 0) for user in range(1, 8)],
-    "ties": [one(user, 7) for user in range(1, 30)],
+    "ties": [one(user, 7) for user in range(1, 32)],
+    "ranks": [one(user, user % 60) for user in range(1, 120)],
     "millions": [one(1, 3_400_000), *(one(user, user % 3) for user in range(2, 40))],
     "no category": [one(1, 10, game=""), one(2, 30, game=""), one(3, 0, game="7")],
     "two streams of a channel": [one(1, 10, stream=100), one(1, 30, stream=101), one(2, 20)],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from states import BY_DAY, DIMENSIONS
+from states import BY_DAY, DIMENSIONS, MODELS
 from warehouse import Warehouse, replace, run_vars, streams
 
 from include.page.queries import LAST_SNAPSHOT, NAMES_OF_GAME, QUERIES
@@ -31,7 +31,7 @@ def test_unit_tests_pass_and_docs_are_complete(warehouse: Warehouse) -> None:
     catalog = json.loads((target / "catalog.json").read_text())
     manifest = json.loads((target / "manifest.json").read_text())
     models = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
-    assert {node["name"] for node in models.values()} == {"stg_streams", "int_streams", *BY_DAY, *DIMENSIONS}
+    assert {node["name"] for node in models.values()} == set(MODELS)
     for key, node in models.items():
         assert node["description"].startswith("One row per")
         actual = {name: column["type"] for name, column in catalog["nodes"][key]["columns"].items()}

@@ -80,7 +80,18 @@ LIBRARY: dict[str, tuple[int, int] | None] = {
     "Text.StartsWith": (2, 3),
     "Text.TrimStart": (1, 2),
 }
-DAX = {"AVERAGE", "CALCULATE", "COUNTROWS", "DISTINCTCOUNT", "DIVIDE", "HASONEVALUE", "IF", "MAX", "REMOVEFILTERS"}
+DAX = {
+    "AVERAGE",
+    "CALCULATE",
+    "COUNTROWS",
+    "DISTINCTCOUNT",
+    "DIVIDE",
+    "HASONEVALUE",
+    "IF",
+    "KEEPFILTERS",
+    "MAX",
+    "REMOVEFILTERS",
+}
 DAX |= {"SUM", "SUMX", "VALUES"}
 
 M_TYPES = {

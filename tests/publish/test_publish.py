@@ -495,6 +495,7 @@ def test_by_hand_it_publishes_or_says_what_is_missing(here: Reporting, there: Pa
 
 def test_the_data_sets_are_the_models_for_readers() -> None:
     assert sorted(reporting_data_sets()) == [
+        "agg_game_hourly",
         "agg_game_viewership",
         "agg_platform_hourly",
         "agg_user_viewership",

@@ -1,4 +1,4 @@
-"""An oracle for the marts that shares no code with the models: in Python, row by row, from the raw files themselves."""
+"""An oracle for facts and marts that shares no code with the models: in Python, row by row, from the raw files."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Seen:
     game: int
     game_name: str | None
     viewers: int
+    language: str
 
 
 @dataclass
@@ -80,6 +81,7 @@ def read_raw(warehouse: Warehouse) -> Raw:
                     int(row["game_id"]) if row["game_id"] else -1,
                     row["game_name"] or None,
                     row["viewer_count"],
+                    row.get("language") or "",
                 )
             )
     return raw
@@ -107,9 +109,9 @@ def quantile(values: list[float], share: float) -> float:
     return low + (high - low) * (at - math.floor(at))
 
 
-def user_name(seen: list[Seen]) -> tuple[datetime, str, str | None] | None:
-    """(when, name, login) of the last row with a name."""
-    return max(((one.at, one.name, one.login) for one in seen if one.name), default=None)
+def user_name(seen: list[Seen]) -> tuple[datetime, str, str | None, str] | None:
+    """(when, name, login, language) of the last row with a name."""
+    return max(((one.at, one.name, one.login, one.language) for one in seen if one.name), default=None)
 
 
 def game_name(seen: list[Seen]) -> tuple[datetime, int, str] | None:
@@ -120,6 +122,23 @@ def game_name(seen: list[Seen]) -> tuple[datetime, int, str] | None:
 
 def times(seen: list[Seen]) -> dict[str, datetime]:
     return {"first_seen_at": min(one.at for one in seen), "last_seen_at": max(one.at for one in seen)}
+
+
+def fact_streams(raw: Raw) -> Rows:
+    result: Rows = {}
+    for key, seen in grouped(raw.seen, lambda one: (one.day, one.user, one.game)).items():
+        viewers, files = [one.viewers for one in seen], sorted({one.file for one in seen})
+        result[key] = {
+            "game_id": None if key[2] == -1 else key[2],
+            "nb_files": len(files),
+            "file_names": files,
+            "avg_viewer_count": fmean(viewers),
+            "sum_viewer_count": sum(viewers),
+            "nb_observations": len(seen),
+            "max_viewer_count": max(viewers),
+            "viewer_hours": sum(one.viewers * raw.hours(one.file) for one in seen),
+        }
+    return result
 
 
 def agg_platform_hourly(raw: Raw) -> Rows:
@@ -143,10 +162,11 @@ def agg_platform_hourly(raw: Raw) -> Rows:
 def agg_user_viewership(raw: Raw) -> Rows:
     result: Rows = {}
     for key, seen in grouped(raw.seen, lambda one: (one.day, one.user)).items():
-        named_at, name, login = user_name(seen) or (None, None, None)
+        named_at, name, login, language = user_name(seen) or (None, None, None, None)
         result[key] = {
             "user_login": login,
             "user_name": name,
+            "language": language,
             "nb_observations": len(seen),
             "avg_viewers": fmean(one.viewers for one in seen),
             "peak_viewers": max(one.viewers for one in seen),
@@ -154,6 +174,46 @@ def agg_user_viewership(raw: Raw) -> Rows:
             **times(seen),
             "named_at": named_at,
         }
+    return result
+
+
+def at_rank(seen: list[Seen], rank: int) -> int:
+    """The viewers of the stream on this place; 0 if there are fewer."""
+    viewers = sorted((one.viewers for one in seen), reverse=True)
+    return viewers[rank - 1] if rank <= len(viewers) else 0
+
+
+def sizes(seen: list[Seen], files: list[str]) -> dict[str, list[float]]:
+    """What the snapshots say of sizes of streams, one by one: viewers on small streams, viewers at ranks."""
+    of_file = grouped(seen, lambda one: one.file)
+    small = {
+        f"small_{most}": [sum(one.viewers for one in of_file[file] if one.viewers <= most) for file in files]
+        for most in (10, 50, 100)
+    }
+    return small | {f"rank_{rank}": [at_rank(of_file[file], rank) for file in files] for rank in (10, 30, 100)}
+
+
+def agg_game_hourly(raw: Raw) -> Rows:
+    of_hour: dict[datetime, list[str]] = defaultdict(list)
+    for file, (at, *_) in raw.snapshots.items():
+        of_hour[at.replace(minute=0, second=0, microsecond=0)].append(file)
+    result: Rows = {}
+    for hour, files in of_hour.items():
+        there = [one for one in raw.seen if one.file in files]
+        groups = grouped(there, lambda one: (one.game, "" if one.language == "*" else one.language))
+        groups |= grouped(there, lambda one: (one.game, "*"))
+        for (game, language), seen in groups.items():
+            totals = [sum(one.viewers for one in seen if one.file == file) for file in files]
+            size = sizes(seen, files)
+            result[hour.date(), hour, game, language] = {
+                "stream_hours": len(seen) / len(files),
+                "viewer_hours": fmean(totals),
+                "avg_streams": len(seen) / len(files),
+                "avg_viewers": fmean(totals),
+                "peak_viewers": max(totals),
+                **{f"small_viewer_hours_{most}": fmean(size[f"small_{most}"]) for most in (10, 50, 100)},
+                **{f"viewers_at_rank_{rank}": fmean(size[f"rank_{rank}"]) for rank in (10, 30, 100)},
+            }
     return result
 
 
@@ -168,6 +228,16 @@ def agg_game_viewership(raw: Raw) -> Rows:
             fmean(one.viewers for one in channel) for channel in grouped(seen, lambda one: one.user).values()
         )
         hours = sum(one.viewers * raw.hours(one.file) for one in seen)
+        files = [file for file, (at, *_) in raw.snapshots.items() if at.date() == key[0]]
+        shares = [raw.hours(file) for file in files]
+        size = {
+            name: sum(value * share for value, share in zip(values, shares, strict=True))
+            for name, values in sizes(seen, files).items()
+        }
+        watched = [
+            sum(one.viewers * raw.hours(one.file) for one in channel)
+            for channel in grouped(seen, lambda one: one.user).values()
+        ]
         named_at, _, name = game_name(seen) or (None, None, None)
         total = sum(averages) if len(averages) >= FEWEST_CHANNELS else 0
         result[key] = {
@@ -181,7 +251,9 @@ def agg_game_viewership(raw: Raw) -> Rows:
             "peak_viewers": max(
                 sum(one.viewers for one in moment) for moment in grouped(seen, lambda one: one.file).values()
             ),
+            "stream_hours": sum(raw.hours(one.file) for one in seen),
             "viewer_hours": hours,
+            "viewers_per_stream": hours / sum(raw.hours(one.file) for one in seen),
             "platform_share": hours / platform[key[0]] if platform[key[0]] else None,
             "channel_median": quantile(averages, 0.5),
             "channel_p90": quantile(averages, 0.9),
@@ -189,6 +261,11 @@ def agg_game_viewership(raw: Raw) -> Rows:
             "top_1_share": averages[-1] / total if total else None,
             "top_10_share": sum(averages[-10:]) / total if total else None,
             "gini": gini(averages) if total else None,
+            "effective_channels": hours**2 / sum(w**2 for w in watched) if hours else None,
+            **{
+                f"small_stream_share_{most}": size[f"small_{most}"] / hours if hours else None for most in (10, 50, 100)
+            },
+            **{f"viewers_at_rank_{rank}": size[f"rank_{rank}"] / sum(shares) for rank in (10, 30, 100)},
             **times(seen),
             "named_at": named_at,
         }
@@ -198,8 +275,14 @@ def agg_game_viewership(raw: Raw) -> Rows:
 def dim_users(raw: Raw) -> Rows:
     result: Rows = {}
     for user, seen in grouped(raw.seen, lambda one: one.user).items():
-        named_at, name, login = user_name(seen) or (None, None, None)
-        result[(user,)] = {"user_login": login, "user_name": name, **times(seen), "named_at": named_at}
+        named_at, name, login, language = user_name(seen) or (None, None, None, None)
+        result[(user,)] = {
+            "user_login": login,
+            "user_name": name,
+            "language": language,
+            **times(seen),
+            "named_at": named_at,
+        }
     return result
 
 
@@ -219,8 +302,10 @@ def dim_games(raw: Raw) -> Rows:
 
 
 ORACLES: dict[str, tuple[list[str], Callable[[Raw], Rows]]] = {
+    "fact_streams": (["file_name_date", "user_id", "game_key"], fact_streams),
     "agg_platform_hourly": (["file_name_date", "file_name"], agg_platform_hourly),
     "agg_user_viewership": (["file_name_date", "user_id"], agg_user_viewership),
+    "agg_game_hourly": (["file_name_date", "hour_at", "game_key", "language"], agg_game_hourly),
     "agg_game_viewership": (["file_name_date", "game_key"], agg_game_viewership),
     "dim_users": (["user_id"], dim_users),
     "dim_games": (["game_key"], dim_games),

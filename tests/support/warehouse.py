@@ -215,6 +215,7 @@ def streams(seed: int, count: int = 60) -> list[Row]:
             "game_name": chance.choice(["", "Chess", "Robert'); drop table streams;--"]),
             "user_login": naming.choice(["one", "another"]),
             "user_name": naming.choice(["", "One", "Another", "\u65e5\u672c", "<b>"]),
+            "language": naming.choice([None, "", "en", "de", "*"]),
             "viewer_count": chance.choice([0, 1, 9_648, 3_400_000]),
             "title": chance.choice(["", "2025-01-01T00:00:00Z", "{{ 1/0 }}", "\U0001f3ae \u202ex"]),
             "started_at": datetime(2025, 1, 1, tzinfo=UTC),

@@ -81,9 +81,13 @@
 {# [(partition, inputs)] of the partitions that there should be, and whose inputs are settled. #}
 {% macro settled_partitions(partition_by) %}
   {%- set settled = run_query(wanted_files() if partition_by == 'file_name' else wanted_days()).rows | list -%}
-  {%- for mart in marts_below(model) -%}
-    {%- set days = settled_days(mart.name) -%}
-    {%- for row in settled | list if row[0] not in days -%} {%- do settled.remove(row) -%} {%- endfor -%}
+  {%- for above in partitioned_above(model) -%}
+    {%- if above.config.partition_by == 'file_name_date' -%}
+      {%- set made = settled_days(above.name) -%}
+    {%- else -%}
+      {%- set made = run_query(settled_files(above.name) if partition_by == 'file_name' else wanted_days(above.name)).columns[0].values() -%}
+    {%- endif -%}
+    {%- for row in settled | list if row[0] not in made -%} {%- do settled.remove(row) -%} {%- endfor -%}
   {%- endfor -%}
   {{ return(settled) }}
 {% endmacro %}
@@ -101,19 +105,28 @@ order by all
 {% endmacro %}
 
 
-{# The days that are loaded, of which int_streams holds all files as they are, and no other. #}
-{% macro wanted_days() %}
+{# The files that a table holds as they are. #}
+{% macro settled_files(table) %}
+select file_name
+from {{ source('state', 'raw_files') }}
+inner join {{ versions_of(relation_of(table)) }} as made on file_name = partition_value and file_version = made.inputs
+where made.rule = {{ quote_literal(rule_of(node_of(table))) }}
+{% endmacro %}
+
+
+{# The days that are loaded, of which a table holds all files as they are, and no other. #}
+{% macro wanted_days(table='int_streams') %}
 {%- if not execute -%} {{ return('select null as partition_value') }} {%- endif %}
 select
   cast(file_name_date as varchar) as partition_value,
   any_value(days.inputs) as inputs
 from {{ source('state', 'day_inputs') }} as days
 inner join {{ source('state', 'raw_files') }} as files using (file_name_date)
-left join {{ versions_of(relation_of('int_streams')) }} as made on files.file_name = made.partition_value
+left join {{ versions_of(relation_of(table)) }} as made on files.file_name = made.partition_value
 where
   -- a file that was removed from raw has left it
   not exists (
-    select 1 from {{ versions_of(relation_of('int_streams')) }}
+    select 1 from {{ versions_of(relation_of(table)) }}
     where partition_value not in (select file_name from {{ source('state', 'raw_files') }})
   )
 group by file_name_date
@@ -121,7 +134,7 @@ having bool_and(
   case
     when files.imported_at is null then made.partition_value is null
     else made.inputs is not distinct from files.file_version
-      and made.rule is not distinct from {{ quote_literal(rule_of(node_of('int_streams'))) }}
+      and made.rule is not distinct from {{ quote_literal(rule_of(node_of(table))) }}
   end
 )
 order by all
@@ -159,10 +172,10 @@ order by all
 {% endmacro %}
 
 
-{# The models by day that `node` reads, be it by way of a view. #}
-{% macro marts_below(node) %}
+{# The models in partitions that `node` reads, be it by way of another one or of a view. #}
+{% macro partitioned_above(node) %}
   {%- set found = [] -%}
-  {%- for id in models_above(node, []) if graph.nodes[id].config.partition_by == 'file_name_date' -%}
+  {%- for id in models_above(node, []) if graph.nodes[id].config.materialized == 'partitioned' -%}
     {%- do found.append(graph.nodes[id]) -%}
   {%- endfor -%}
   {{ return(found) }}

@@ -1,11 +1,12 @@
 {#
-  The marts agree with each other: each channel and category of a day has its member in the dimensions; and each loaded day is
-  in every mart that has run.
+  The marts agree with each other: each channel and category of a day has its member in the dimensions; hours and languages
+  add up to days; and each loaded day is in every mart that has run.
   Looked at are the days that were written in the last hours (var `tested_hours`), in a reload its own; but for what another run
   is at.
 #}
 {%- set facts, users, games = ref('fact_streams'), ref('agg_user_viewership'), ref('agg_game_viewership') %}
-{%- set marts = [facts, ref('agg_platform_hourly'), users, games] %}
+{%- set hours = ref('agg_game_hourly') %}
+{%- set marts = [facts, ref('agg_platform_hourly'), users, games, hours] %}
 {%- set settled = settled_days_of(marts) %}
 {% for mart, days, dimension, key, dimension_key in [
     (facts, users, ref('dim_users'), 'user_id', 'user_id'),
@@ -24,6 +25,36 @@
         and file_name_date not {{ is_one_of(days_in_the_making(mart, days, dimension, settled)) }}
         and {{ key }} not in (select {{ dimension_key }} from {{ dimension }})
 {% endfor %}
+{%- set both = settled['agg_game_hourly'] | select('in', settled['agg_game_viewership']) | list %}
+union all
+select
+    cast(file_name_date as varchar) as file_name_date,
+    'agg_game_hourly: the hours of game_key ' || game_key || ' do not add up to agg_game_viewership' as problem
+from (
+    select
+        file_name_date,
+        game_key,
+        sum(stream_hours) as stream_hours,
+        sum(viewer_hours) as viewer_hours
+    from {{ hours }}
+    where language <> '*' and file_name_date {{ is_one_of(both) }} and {{ recent_partitions(games) }}
+    group by file_name_date, game_key
+) as added_up
+full join (
+    select
+        file_name_date,
+        game_key,
+        stream_hours,
+        viewer_hours
+    from {{ games }}
+    where file_name_date {{ is_one_of(both) }} and {{ recent_partitions(games) }}
+) as daily using (file_name_date, game_key)
+where
+    not coalesce(
+        abs(added_up.stream_hours - daily.stream_hours) <= 1e-9 * daily.stream_hours
+        and abs(added_up.viewer_hours - daily.viewer_hours) <= 1e-9 * daily.viewer_hours,
+        false
+    )
 {# Of those that have just run; for the others, another run may be between two models. -#}
 {% for mart in marts if has_run(mart.identifier) -%}
     union all

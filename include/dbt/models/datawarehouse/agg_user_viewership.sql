@@ -23,7 +23,7 @@ names as (
     select
         seen.file_name_date,
         seen.user_id,
-        max((seen.user_name, seen.user_login)) as both_names
+        max((seen.user_name, seen.user_login, coalesce(seen.language, ''))) as last_names
     from {{ ref('int_streams') }} as seen
     inner join channels
         on
@@ -40,8 +40,9 @@ select
     user_id,
 
     -- names
-    struct_extract(both_names, 2) as user_login,
-    struct_extract(both_names, 1) as user_name,
+    struct_extract(last_names, 2) as user_login,
+    struct_extract(last_names, 1) as user_name,
+    struct_extract(last_names, 3) as language,
 
     -- measures
     nb_observations,

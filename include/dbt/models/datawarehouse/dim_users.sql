@@ -24,6 +24,7 @@ select
     -- names
     days.user_login,
     days.user_name,
+    days.language,
 
     -- times, in UTC
     seen.first_seen_at,

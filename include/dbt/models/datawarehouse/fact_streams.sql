@@ -6,6 +6,7 @@ files as (
     select
         file_name_date,
         file_name,
+        hours,
         set_bit(
             bitstring('0', cast(count(*) over (partition by file_name_date) as integer)),
             cast(row_number() over (partition by file_name_date order by file_name) - 1 as integer),
@@ -36,7 +37,8 @@ aggregated as (
         avg(viewer_count) as avg_viewer_count,
         cast(sum(viewer_count) as bigint) as sum_viewer_count,
         count(*) as nb_observations,
-        max(viewer_count) as max_viewer_count
+        max(viewer_count) as max_viewer_count,
+        sum(viewer_count * hours) as viewer_hours
     from {{ ref('int_streams') }}
     inner join files using (file_name_date, file_name)
     where {{ in_partition('file_name_date') }}
@@ -75,6 +77,7 @@ select
     sum_viewer_count,
     nb_observations,
     max_viewer_count,
-    {{ game_key() }} as game_key
+    {{ game_key() }} as game_key,
+    viewer_hours
 from sorted
 inner join sets_of_files using (file_name_date, file_bits)

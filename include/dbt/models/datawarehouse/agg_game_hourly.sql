@@ -1,0 +1,45 @@
+with
+
+snapshots as (
+    select
+        *,
+        date_trunc('hour', file_name_datetime) as hour_at
+    from {{ snapshots() }} as snapshots
+),
+
+clock_hours as (
+    select
+        file_name_date,
+        hour_at,
+        count(*) as nb_snapshots
+    from snapshots
+    group by file_name_date, hour_at
+)
+
+select
+    -- keys
+    file_name_date,
+    hour_at,
+    game_key,
+    language,
+
+    -- how much
+    sum(nb_streams * hours) as stream_hours,
+    sum(nb_viewers * hours) as viewer_hours,
+    sum(nb_streams) / any_value(nb_snapshots) as avg_streams,
+    sum(nb_viewers) / any_value(nb_snapshots) as avg_viewers,
+    cast(max(nb_viewers) as bigint) as peak_viewers,
+
+    -- on what size of stream
+    sum(small_viewers_10 * hours) as small_viewer_hours_10,
+    sum(small_viewers_50 * hours) as small_viewer_hours_50,
+    sum(small_viewers_100 * hours) as small_viewer_hours_100,
+    sum(viewers_at_rank_10 * hours) as viewers_at_rank_10,
+    sum(viewers_at_rank_30 * hours) as viewers_at_rank_30,
+    sum(viewers_at_rank_100 * hours) as viewers_at_rank_100
+from {{ ref('int_game_snapshots') }}
+inner join snapshots using (file_name_date, file_name)
+inner join clock_hours using (file_name_date, hour_at)
+where {{ in_partition('file_name_date') }}
+group by file_name_date, hour_at, game_key, language
+order by game_key, language, hour_at
