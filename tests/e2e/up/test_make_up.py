@@ -71,7 +71,16 @@ def test_the_ui_shows_the_graph_and_a_green_run(up: Up, tab: Page, tmp_path: Pat
         tab.get_by_role("button", name=re.compile("graph", re.IGNORECASE))
     ).first.click()
     tab.get_by_role("button", name=re.compile("expand all", re.IGNORECASE)).first.click()
-    for task in ("extract", "stg_streams", "int_streams", *BY_DAY, *DIMENSIONS, "assert_marts_test", "report"):
+    for task in (
+        "extract",
+        "stg_streams",
+        "int_streams",
+        "int_game_snapshots",
+        *BY_DAY,
+        *DIMENSIONS,
+        "assert_marts_test",
+        "report",
+    ):
         expect(tab.get_by_text(task, exact=True).first).to_be_visible(timeout=60_000)
     tab.screenshot(path=tmp_path / "graph.png")
 
@@ -86,7 +95,7 @@ def test_a_backfill_takes_no_snapshot_and_runs_the_models(machine: Machine, up: 
     states = up.api.call("GET", f"/dags/twitch_streams/dagRuns/{backfilled['dag_run_id']}/taskInstances")
     assert {task["task_id"].rpartition(".")[2]: task["state"] for task in states["task_instances"]} == {
         "extract": "skipped",
-        **dict.fromkeys(["stg_streams", "int_streams", *BY_DAY, *DIMENSIONS], "success"),
+        **dict.fromkeys(["stg_streams", "int_streams", "int_game_snapshots", *BY_DAY, *DIMENSIONS], "success"),
         "assert_marts_test": "success",
         "report": "success",
     }
