@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from marts import assert_marts_equal_the_oracle
 from states import BY_DAY
 from warehouse import SNAPSHOT, Warehouse, replace, run_vars, streams
 
@@ -87,6 +88,19 @@ def test_a_mart_is_not_made_from_what_is_not_settled(warehouse: Warehouse, proje
     assert warehouse.partitions() == before
     assert "int_streams: 2 of 2 loaded partitions made" in run(warehouse, project, "--select", "int_streams")
     assert "fact_streams: 2 of 2 loaded partitions made" in run(warehouse, project)
+
+
+def test_what_is_made_by_file_waits_for_the_file_and_its_day_for_all_of_them(warehouse: Warehouse) -> None:
+    warehouse.built({"2025-01-01T10:00:00": 1})
+    hours = "agg_game_hourly"
+    warehouse.add_file("2025-01-01T11:00:00", streams(2))
+    # Another run is between two models: the second file is in none of the tables, or in one of two.
+    assert "int_game_snapshots: 0 of 1" in warehouse.run("--select", "stg_streams", "int_game_snapshots")
+    output = warehouse.run("--select", "int_streams", hours, "agg_game_viewership")
+    assert f"{hours}: 0 of 0" in output and "agg_game_viewership: 0 of 0" in output
+    output = warehouse.run()
+    assert "int_game_snapshots: 1 of 2" in output and f"{hours}: 1 of 1" in output
+    assert_marts_equal_the_oracle(warehouse)
 
 
 def test_a_changed_staging_is_followed_from_its_first_model_on(warehouse: Warehouse, project: Path) -> None:
