@@ -71,6 +71,8 @@ there and updates the asset `fact_streams`.
             "{{ dag_run.logical_date if dag_run.run_type == 'backfill' else '' }}",
             "{{ dag_run.logical_date + macros.timedelta(hours=1) if dag_run.run_type == 'backfill' else '' }}",
         ),
+        # Those have nothing to do before the day is over.
+        exclude=["tag:nightly"],
         full_refresh="{{ params.full_refresh }}",
     )
     extract >> models >> report_task() >> publish_tasks()

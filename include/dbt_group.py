@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,9 @@ def dbt_environment(about: Mapping[str, str], data_dir: str = "{{ data_dir() }}"
     return {"DATA_DIR": data_dir, **{f"TWITCH_BI_{name.upper()}": value for name, value in about.items()}}
 
 
-def dbt_models(about: Mapping[str, str], group_id: str = "dbt", **operator_args: Any) -> TaskGroup:
+def dbt_models(
+    about: Mapping[str, str], group_id: str = "dbt", exclude: Sequence[str] = (), **operator_args: Any
+) -> TaskGroup:
     """The models with their data tests, in the order of their dependencies.
 
     A model and its tests are one `dbt build`, since a start of dbt costs more than the model itself; a test that
@@ -62,6 +64,7 @@ def dbt_models(about: Mapping[str, str], group_id: str = "dbt", **operator_args:
     Args:
         about: what the invocations are about (`dbt_vars`).
         group_id: name of the task group.
+        exclude: which models get no task, as dbt's `--exclude` names them.
         operator_args: passed on to each dbt operator, e.g. `full_refresh`.
 
     Raises:
@@ -85,6 +88,7 @@ def dbt_models(about: Mapping[str, str], group_id: str = "dbt", **operator_args:
         ),
         render_config=RenderConfig(
             load_method=LoadMode.DBT_MANIFEST,
+            exclude=list(exclude),
             test_behavior=TestBehavior.BUILD,
             should_detach_multiple_parents_tests=True,
             # One asset for the whole run instead, set by the DAG.

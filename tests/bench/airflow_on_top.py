@@ -13,10 +13,11 @@ from measure import Cost, Dbt
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
 from machine import Machine, Up, running_up, wait_until
-from states import BY_DAY, DIMENSIONS
+from states import DIMENSIONS
+from states import HOURLY as HOURLY_MARTS
 
 HOURLY = "twitch_streams"
-MODELS = {"stg_streams", "int_streams", *BY_DAY, *DIMENSIONS}
+MODELS = {"stg_streams", "int_streams", "int_game_snapshots", *HOURLY_MARTS, *DIMENSIONS}
 
 
 @dataclass(frozen=True)

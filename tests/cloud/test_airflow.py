@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from machine import Machine
 from servers.cloud import Cloud
-from states import BY_DAY, DIMENSIONS
+from states import DIMENSIONS, HOURLY
 
 from include.settings import ROOT
 
@@ -48,7 +48,7 @@ def connect(machine: Machine, **connections: dict[str, object]) -> None:
 
 def here(machine: Machine) -> dict[str, bytes]:
     """The reporting files by path."""
-    files = [file for name in BY_DAY + DIMENSIONS for file in machine.data_dir.glob(f"{name}.parquet/*/*.parquet")]
+    files = [file for name in HOURLY + DIMENSIONS for file in machine.data_dir.glob(f"{name}.parquet/*/*.parquet")]
     return {str(file.relative_to(machine.data_dir)): file.read_bytes() for file in files}
 
 

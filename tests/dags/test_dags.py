@@ -17,7 +17,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 from guide import blocks
 from runs import a_run
-from states import BY_DAY, DIMENSIONS
+from states import DIMENSIONS, HOURLY
 
 from include.settings import DBT_MANIFEST, DUCKDB_POOL, PUBLISH_POOL, ROOT
 from include.tasks.object_storage import hand_over_raw
@@ -25,10 +25,11 @@ from include.tasks.pings import HOURLY_CHECK, RELOAD_CHECK
 
 STAGED = ["dbt.stg_streams", "dbt.int_streams"]
 TESTS = ["dbt.assert_marts_test"]
-MODELS = {*STAGED, "dbt.int_game_snapshots", *(f"dbt.{mart}" for mart in BY_DAY + DIMENSIONS), *TESTS}
+MODELS = {*STAGED, "dbt.int_game_snapshots", *(f"dbt.{mart}" for mart in HOURLY + DIMENSIONS), *TESTS}
+NIGHTLY = {"dbt.agg_stream_daily", "dbt.stream_sessions"}
 OPENS_DUCKDB = {
     "twitch_streams": {*MODELS, "report"},
-    "twitch_streams_reload": {*MODELS, "report", "earlier_days", "dbt_docs"},
+    "twitch_streams_reload": {*MODELS, *NIGHTLY, "report", "earlier_days", "dbt_docs"},
 }
 PIPELINES = list(OPENS_DUCKDB)
 
@@ -82,7 +83,7 @@ def test_the_hourly_dag_has_one_task_per_model_in_order(dags: dict[str, Any]) ->
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
         "extract": {"dbt.stg_streams"},
         "dbt.stg_streams": {"dbt.int_streams"},
-        "dbt.int_streams": {"dbt.int_game_snapshots", *(f"dbt.{mart}" for mart in BY_DAY if mart != "agg_game_hourly")},
+        "dbt.int_streams": {"dbt.int_game_snapshots", *(f"dbt.{mart}" for mart in HOURLY if mart != "agg_game_hourly")},
         "dbt.int_game_snapshots": {"dbt.agg_game_hourly"},
         "dbt.fact_streams": {"dbt.agg_game_viewership", *TESTS},
         "dbt.agg_platform_hourly": {"dbt.assert_marts_test"},
@@ -96,12 +97,16 @@ def test_the_hourly_dag_has_one_task_per_model_in_order(dags: dict[str, Any]) ->
     }
 
 
-def test_the_reload_dag_has_the_same_models_and_never_extracts(dags: dict[str, Any]) -> None:
+def test_the_reload_dag_has_those_of_a_night_too_and_never_extracts(dags: dict[str, Any]) -> None:
     hourly, reload = dags["twitch_streams"], dags["twitch_streams_reload"]
+    int_streams = hourly.get_task("dbt.int_streams").downstream_task_ids
     assert {task.task_id: task.downstream_task_ids for task in reload.tasks} == {
         "plan": {"earlier_days"},
         "earlier_days": {"dbt.stg_streams"},
         **{name: hourly.get_task(name).downstream_task_ids for name in MODELS},
+        "dbt.int_streams": {*int_streams, "dbt.agg_stream_daily"},
+        "dbt.agg_stream_daily": {"dbt.stream_sessions"},
+        "dbt.stream_sessions": {"report"},
         "report": {"dbt_docs"},
         "dbt_docs": set(),
     }

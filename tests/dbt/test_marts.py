@@ -35,7 +35,7 @@ ADVERSARIAL = {
     "one channel": [one(1, 5)],
     "nobody": [one(user, 0) for user in range(1, 8)],
     "ties": [one(user, 7) for user in range(1, 32)],
-    "ranks": [one(user, user % 60) for user in range(1, 120)],
+    "ranks": [one(user, user) for user in range(1, 130)],
     "millions": [one(1, 3_400_000), *(one(user, user % 3) for user in range(2, 40))],
     "no category": [one(1, 10, game=""), one(2, 30, game=""), one(3, 0, game="7")],
     "two streams of a channel": [one(1, 10, stream=100), one(1, 30, stream=101), one(2, 20)],
@@ -314,12 +314,17 @@ def test_a_stranger_among_the_facts_is_found(warehouse: Warehouse) -> None:
         path = warehouse.data_dir / f"{name}.parquet" / "file_name_date=2025-01-01" / "data.parquet"
         table = pq.ParquetFile(path).read()
         pq.write_table(table.filter(pc.not_equal(table.column(0), key)), path)
+    path = warehouse.data_dir / "agg_game_hourly.parquet" / "file_name_date=2025-01-01" / "data.parquet"
+    table = pq.ParquetFile(path).read()
+    table = table.filter(pc.not_equal(table["language"], "de"))
+    pq.write_table(table, path)
     done = warehouse.dbt("test", "--select", "assert_marts", "--store-failures")
     assert done.returncode == 1, done.stdout
     problems = str(warehouse.query("select problem from dbt_test__audit.assert_marts order by all"))
     for problem in (
         "fact_streams: user_id 7 is not in dim_users",
         "agg_game_viewership: game_key 5 is not in dim_games",
+        "agg_game_hourly: viewer_hours of game_key 5 do not add up to agg_game_viewership",
     ):
         assert problem in problems
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -101,6 +102,27 @@ def test_what_is_made_by_file_waits_for_the_file_and_its_day_for_all_of_them(war
     output = warehouse.run()
     assert "int_game_snapshots: 1 of 2" in output and f"{hours}: 1 of 1" in output
     assert_marts_equal_the_oracle(warehouse)
+
+
+def test_a_day_of_the_night_is_made_when_it_is_over(warehouse: Warehouse) -> None:
+    today = datetime.now(UTC).date()
+    for day in (today - timedelta(days=1), today):
+        warehouse.add_file(f"{day}T00:00:00", streams(1))
+    assert "agg_stream_daily: 1 of 1 loaded partitions made" in warehouse.run()
+    warehouse.build("--select", "agg_stream_daily", every_test=True)
+    assert warehouse.query("select distinct file_name_date from dwh.agg_stream_daily") == [(today - timedelta(days=1),)]
+    assert warehouse.query("select count(distinct file_name_date) from dwh.fact_streams") == [(2,)]
+
+
+def test_a_model_by_file_that_reads_a_day_is_refused(warehouse: Warehouse, project: Path) -> None:
+    warehouse.built({"2025-01-01T10:00:00": 1})
+    (project / "models/intermediate/int_mine.sql").write_text(
+        "{{ config(materialized='partitioned', partition_by='file_name', stored_as='table') }}\n"
+        "select file_name from {{ ref('agg_platform_hourly') }} where {{ in_partition('file_name') }}"
+    )
+    done = warehouse.dbt("run", "--select", "int_mine", project=project)
+    assert done.returncode == 1
+    assert "A model by file cannot read agg_platform_hourly, which is by day." in done.stdout
 
 
 def test_a_changed_staging_is_followed_from_its_first_model_on(warehouse: Warehouse, project: Path) -> None:

@@ -36,6 +36,7 @@ class Seen:
     game_name: str | None
     viewers: int
     language: str
+    started: datetime | None
 
 
 @dataclass
@@ -82,6 +83,7 @@ def read_raw(warehouse: Warehouse) -> Raw:
                     row["game_name"] or None,
                     row["viewer_count"],
                     row.get("language") or "",
+                    row["started_at"].replace(tzinfo=None) if row.get("started_at") else None,
                 )
             )
     return raw
@@ -272,6 +274,31 @@ def agg_game_viewership(raw: Raw) -> Rows:
     return result
 
 
+def agg_stream_daily(raw: Raw) -> Rows:
+    result: Rows = {}
+    for key, seen in grouped(raw.seen, lambda one: (one.day, one.id)).items():
+        last = max(seen, key=lambda one: (one.at, one.file))
+        games = {
+            game: sum(raw.hours(one.file) for one in there)
+            for game, there in grouped(seen, lambda one: one.game).items()
+        }
+        most = max(games.values())
+        result[key] = {
+            "user_id": last.user,
+            "started_at": last.started,
+            "language": last.language,
+            "nb_observations": len(seen),
+            "avg_viewers": fmean(one.viewers for one in seen),
+            "peak_viewers": max(one.viewers for one in seen),
+            "stream_hours": sum(raw.hours(one.file) for one in seen),
+            "viewer_hours": sum(one.viewers * raw.hours(one.file) for one in seen),
+            "nb_games": len(games.keys() - {-1}),
+            "main_game_key": max(game for game, hours in games.items() if math.isclose(hours, most)),
+            **times(seen),
+        }
+    return result
+
+
 def dim_users(raw: Raw) -> Rows:
     result: Rows = {}
     for user, seen in grouped(raw.seen, lambda one: one.user).items():
@@ -307,6 +334,7 @@ ORACLES: dict[str, tuple[list[str], Callable[[Raw], Rows]]] = {
     "agg_user_viewership": (["file_name_date", "user_id"], agg_user_viewership),
     "agg_game_hourly": (["file_name_date", "hour_at", "game_key", "language"], agg_game_hourly),
     "agg_game_viewership": (["file_name_date", "game_key"], agg_game_viewership),
+    "agg_stream_daily": (["file_name_date", "stream_id"], agg_stream_daily),
     "dim_users": (["user_id"], dim_users),
     "dim_games": (["game_key"], dim_games),
 }

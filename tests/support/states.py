@@ -14,16 +14,19 @@ from warehouse import Warehouse
 
 Facts = list[tuple[Any, ...]]
 
-BY_DAY = ["agg_game_hourly", "agg_game_viewership", "agg_platform_hourly", "agg_user_viewership", "fact_streams"]
+HOURLY = ["agg_game_hourly", "agg_game_viewership", "agg_platform_hourly", "agg_user_viewership", "fact_streams"]
+BY_DAY = sorted([*HOURLY, "agg_stream_daily"])
 DIMENSIONS = ["dim_games", "dim_users"]
 # In an order that they can be made in.
-MODELS = ["stg_streams", "int_streams", "int_game_snapshots", "fact_streams", *BY_DAY[:-1], *DIMENSIONS]
+STAGED = ["stg_streams", "int_streams", "int_game_snapshots"]
+MODELS = [*STAGED, "fact_streams", *BY_DAY[:-1], *DIMENSIONS, "stream_sessions"]
 # What the data folder holds once there are facts.
 FOLDER = sorted(
     [*(f"{mart}.parquet" for mart in BY_DAY + DIMENSIONS), "prod.duckdb", "twitch_streams_pipeline_dataset"]
 )
 TABLES = [
     *sorted([f"dwh.{mart}" for mart in BY_DAY + DIMENSIONS] + [f"dwh.{mart}__days" for mart in DIMENSIONS]),
+    "dwh.stream_sessions",
     "int.int_game_snapshots",
     "int.int_game_snapshots__partitions",
     "int.int_streams",

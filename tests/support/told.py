@@ -8,7 +8,7 @@ from pathlib import Path
 
 from machine import Machine
 from marts import assert_marts_equal_the_oracle
-from states import BY_DAY, DIMENSIONS
+from states import DIMENSIONS, HOURLY
 from warehouse import Warehouse
 
 from include.settings import ROOT
@@ -33,7 +33,7 @@ def assert_all_is_made_and_told(warehouse: Warehouse, told: str, nb_snapshots: i
     assert len(list((warehouse.raw / "_dlt_loads").iterdir())) == nb_snapshots
     assert warehouse.published() == warehouse.oracle()
     assert_marts_equal_the_oracle(warehouse)
-    for task in ("extract", "stg_streams", "int_streams", *BY_DAY, *DIMENSIONS, "assert_marts", "report"):
+    for task in ("extract", "stg_streams", "int_streams", *HOURLY, *DIMENSIONS, "assert_marts", "report"):
         assert re.search(rf"{task}\S* +success", told), told
     # Another run's may be later: the full hour may have come meanwhile.
     [file] = [file for file in files if str(file) in told]

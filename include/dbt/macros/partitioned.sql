@@ -10,6 +10,7 @@
     stored_as     `parquet` (the default): a folder <model>.parquet in the reporting data, one file a partition
                   (include/partitions.py), whose footer has the version; the model's name is a view of it.
                   `table`: a table of DuckDB; <model>__partitions has the versions
+    ended_only    optional: true leaves today (UTC) for a run after midnight
     zstd          optional, of a table: columns of texts that are nearly all different, such as names. DuckDB's own choice
                   would take twice as long to write them for a tenth less of space, and be as quick to read
 
@@ -80,16 +81,24 @@
 
 {# [(partition, inputs)] of the partitions that there should be, and whose inputs are settled. #}
 {% macro settled_partitions(partition_by) %}
-  {%- set settled = run_query(wanted_files() if partition_by == 'file_name' else wanted_days()).rows | list -%}
+  {%- set settled = namespace(rows=run_query(wanted_files() if partition_by == 'file_name' else wanted_days()).rows | list) -%}
+  {%- if config.get('ended_only') -%}
+    {%- set settled.rows = settled.rows | selectattr(0, 'lt', run_started_at.strftime('%Y-%m-%d')) | list -%}
+  {%- endif -%}
   {%- for above in partitioned_above(model) -%}
-    {%- if above.config.partition_by == 'file_name_date' -%}
-      {%- set made = settled_days(above.name) -%}
+    {%- if partition_by == 'file_name' -%}
+      {%- if above.config.partition_by != partition_by -%}
+        {%- do exceptions.raise_compiler_error("A model by file cannot read " ~ above.name ~ ", which is by day.") -%}
+      {%- endif -%}
+      {%- set made = run_query(settled_files(above.name)).columns[0].values() -%}
+    {%- elif above.config.partition_by == 'file_name' -%}
+      {%- set made = run_query(wanted_days(above.name)).columns[0].values() -%}
     {%- else -%}
-      {%- set made = run_query(settled_files(above.name) if partition_by == 'file_name' else wanted_days(above.name)).columns[0].values() -%}
+      {%- set made = settled_days(above.name) -%}
     {%- endif -%}
-    {%- for row in settled | list if row[0] not in made -%} {%- do settled.remove(row) -%} {%- endfor -%}
+    {%- set settled.rows = settled.rows | selectattr(0, 'in', set(made)) | list -%}
   {%- endfor -%}
-  {{ return(settled) }}
+  {{ return(settled.rows) }}
 {% endmacro %}
 
 

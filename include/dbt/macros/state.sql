@@ -83,7 +83,7 @@ having bool_and(imported_at is not null or nb_rows is null) and count(imported_a
   {%- set versions = [] -%}
   {%- set others = ['stg.model_starts', 'stg.stg_streams', 'int.int_streams'] -%}
   {%- set views = [] -%}
-  {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.schema == 'dwh' -%}
+  {%- for node in graph.nodes.values() if node.schema == 'dwh' and node.config.materialized in ['partitioned', 'dimension'] -%}
     {%- set relation = relation_of(node.name) -%}
     {%- for table in [versions_of(relation), merged_days(relation)] if relation_exists(table) -%}
       {%- do others.append(table) -%}

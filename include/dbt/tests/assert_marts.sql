@@ -1,6 +1,6 @@
 {#
-  The marts agree with each other: each channel and category of a day has its member in the dimensions; hours and languages
-  add up to days; and each loaded day is in every mart that has run.
+  The marts agree with each other: each channel and category of a day has its member in the dimensions; hours, languages and
+  channels add up to days; and each loaded day is in every mart that has run.
   Looked at are the days that were written in the last hours (var `tested_hours`), in a reload its own; but for what another run
   is at.
 #}
@@ -25,36 +25,44 @@
         and file_name_date not {{ is_one_of(days_in_the_making(mart, days, dimension, settled)) }}
         and {{ key }} not in (select {{ dimension_key }} from {{ dimension }})
 {% endfor %}
-{%- set both = settled['agg_game_hourly'] | select('in', settled['agg_game_viewership']) | list %}
-union all
-select
-    cast(file_name_date as varchar) as file_name_date,
-    'agg_game_hourly: the hours of game_key ' || game_key || ' do not add up to agg_game_viewership' as problem
-from (
+{#- One by way of the channels, the other of the snapshots. -#}
+{% for mart, condition, measure in [
+    (facts, 'true', 'viewer_hours'),
+    (hours, "language <> '*'", 'viewer_hours'),
+    (hours, "language <> '*'", 'stream_hours'),
+] -%}
+    {%- set both = settled[mart.identifier] | select('in', settled['agg_game_viewership']) | list %}
+    union all
     select
-        file_name_date,
-        game_key,
-        sum(stream_hours) as stream_hours,
-        sum(viewer_hours) as viewer_hours
-    from {{ hours }}
-    where language <> '*' and file_name_date {{ is_one_of(both) }} and {{ recent_partitions(games) }}
-    group by file_name_date, game_key
-) as added_up
-full join (
-    select
-        file_name_date,
-        game_key,
-        stream_hours,
-        viewer_hours
-    from {{ games }}
-    where file_name_date {{ is_one_of(both) }} and {{ recent_partitions(games) }}
-) as daily using (file_name_date, game_key)
-where
-    not coalesce(
-        abs(added_up.stream_hours - daily.stream_hours) <= 1e-9 * daily.stream_hours
-        and abs(added_up.viewer_hours - daily.viewer_hours) <= 1e-9 * daily.viewer_hours,
-        false
-    )
+        cast(file_name_date as varchar) as file_name_date,
+        '{{ mart.identifier }}: {{ measure }} of game_key ' || game_key || ' do not add up to agg_game_viewership'
+            as problem
+    from (
+        select
+            file_name_date,
+            game_key,
+            sum({{ measure }}) as {{ measure }}
+        from {{ mart }}
+        where
+            {{ condition }}
+            and file_name_date {{ is_one_of(both) }}
+            and {{ recent_partitions(games) }}
+            and {{ on_days_of_this_run('file_name_date') }}
+        group by file_name_date, game_key
+    ) as added_up
+    full join (
+        select
+            file_name_date,
+            game_key,
+            {{ measure }}
+        from {{ games }}
+        where
+            file_name_date {{ is_one_of(both) }}
+            and {{ recent_partitions(games) }}
+            and {{ on_days_of_this_run('file_name_date') }}
+    ) as daily using (file_name_date, game_key)
+    where not coalesce(abs(added_up.{{ measure }} - daily.{{ measure }}) <= 1e-9 * daily.{{ measure }}, false)
+{% endfor %}
 {# Of those that have just run; for the others, another run may be between two models. -#}
 {% for mart in marts if has_run(mart.identifier) -%}
     union all

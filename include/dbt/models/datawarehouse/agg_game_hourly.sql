@@ -1,21 +1,3 @@
-with
-
-snapshots as (
-    select
-        *,
-        date_trunc('hour', file_name_datetime) as hour_at
-    from {{ snapshots() }} as snapshots
-),
-
-clock_hours as (
-    select
-        file_name_date,
-        hour_at,
-        count(*) as nb_snapshots
-    from snapshots
-    group by file_name_date, hour_at
-)
-
 select
     -- keys
     file_name_date,
@@ -23,11 +5,11 @@ select
     game_key,
     language,
 
-    -- how much
-    sum(nb_streams * hours) as stream_hours,
-    sum(nb_viewers * hours) as viewer_hours,
-    sum(nb_streams) / any_value(nb_snapshots) as avg_streams,
-    sum(nb_viewers) / any_value(nb_snapshots) as avg_viewers,
+    -- how much: in one hour, what was on air for so long is what was on air at once
+    sum(nb_streams) / any_value(nb_in_hour) as stream_hours,
+    sum(nb_viewers) / any_value(nb_in_hour) as viewer_hours,
+    sum(nb_streams) / any_value(nb_in_hour) as avg_streams,
+    sum(nb_viewers) / any_value(nb_in_hour) as avg_viewers,
     cast(max(nb_viewers) as bigint) as peak_viewers,
 
     -- on what size of stream
@@ -38,8 +20,7 @@ select
     sum(viewers_at_rank_30 * hours) as viewers_at_rank_30,
     sum(viewers_at_rank_100 * hours) as viewers_at_rank_100
 from {{ ref('int_game_snapshots') }}
-inner join snapshots using (file_name_date, file_name)
-inner join clock_hours using (file_name_date, hour_at)
+inner join {{ snapshots() }} as snapshots using (file_name_date, file_name)
 where {{ in_partition('file_name_date') }}
 group by file_name_date, hour_at, game_key, language
 order by game_key, language, hour_at

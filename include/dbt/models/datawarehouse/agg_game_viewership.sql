@@ -16,7 +16,7 @@ days as (
     select
         file_name_date,
         count(*) as nb_snapshots,
-        count(distinct date_trunc('hour', file_name_datetime)) as nb_hours
+        count(distinct hour_at) as nb_hours
     from snapshots
     group by file_name_date
 ),
