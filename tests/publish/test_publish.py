@@ -498,6 +498,7 @@ def test_the_data_sets_are_the_models_for_readers() -> None:
         "agg_game_hourly",
         "agg_game_viewership",
         "agg_platform_hourly",
+        "agg_stream_daily",
         "agg_user_viewership",
         "dim_games",
         "dim_users",

@@ -276,7 +276,8 @@ def agg_game_viewership(raw: Raw) -> Rows:
 
 def agg_stream_daily(raw: Raw) -> Rows:
     result: Rows = {}
-    for key, seen in grouped(raw.seen, lambda one: (one.day, one.id)).items():
+    ended = [one for one in raw.seen if one.day < datetime.now(UTC).date()]
+    for key, seen in grouped(ended, lambda one: (one.day, one.id)).items():
         last = max(seen, key=lambda one: (one.at, one.file))
         games = {
             game: sum(raw.hours(one.file) for one in there)

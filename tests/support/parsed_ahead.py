@@ -14,6 +14,7 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.factory import reset_adapters
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest, ManifestNode
+from dbt.plugins.manager import PluginManager
 
 from include.dbt_ahead import parse_project
 from include.settings import DBT_PROJECT
@@ -55,6 +56,9 @@ with tempfile.TemporaryDirectory() as folder:
     facts = without_marts(manifest)
 # Each fork would go through all of it for what can be freed: a fifth of a small run.
 gc.freeze()
+# Each run would look for dbt's plugins through all packages that there are.
+PLUGINS = PluginManager.get_prefixed_modules()
+PluginManager.get_prefixed_modules = staticmethod(lambda: PLUGINS)  # type: ignore[method-assign]
 # dbt makes three calendars for the result of each query, all of them equal.
 parsedatetime.Constants = functools.cache(parsedatetime.Constants)
 parsedatetime.Calendar = functools.cache(parsedatetime.Calendar)

@@ -29,7 +29,7 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_publishes_and_counts(reports: Path) -> None:
     done = publish_reporting()
-    assert (done["uploaded"], done["removed"], done["left"], done["files"]) == (7, 0, 0, 7)
+    assert (done["uploaded"], done["removed"], done["left"], done["files"]) == (8, 0, 0, 8)
     assert (reports / "fact_streams.parquet/file_name_date=2025-08-01/data.parquet").read_bytes() == b"fact_streams"
     assert publish_reporting()["uploaded"] == 0
 
