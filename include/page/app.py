@@ -47,7 +47,10 @@ FORMATS: dict[str, tuple[Use[Any], str]] = {
 # A visitor's page asks for three tables at once, and each takes milliseconds: ten visitors at the same moment.
 MOST_WAITING = 32
 
-Name = Literal["hours", "viewers", "games", "top-games", "game", "game-days", "distribution", "lorenz", "channels"]
+Name = Literal[
+    "hours", "viewers", "games", "top-games", "places",
+    "game", "game-days", "heatmap", "languages", "distribution", "lorenz", "channels",
+]  # fmt: skip
 
 
 def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> FastAPI:

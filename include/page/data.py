@@ -10,9 +10,9 @@ from typing import Annotated, TypeVar
 
 from fastapi import Query as InQuery
 
-from include.page.formats import as_columns
+from include.page.formats import Columns, as_columns
 from include.page.parquet import DIMENSIONS, Listing, PageError, Reader, Tables
-from include.page.queries import CONCENTRATION_MIN_CHANNELS, LAST_SNAPSHOT, NAMES_OF_GAME, QUERIES
+from include.page.queries import CONCENTRATION_MIN_CHANNELS, LAST_SNAPSHOT, NAMES_OF_GAME, NOW_AND_BEFORE, QUERIES
 
 T = TypeVar("T")
 Use = Callable[[Tables, str, dict[str, object]], T]
@@ -41,6 +41,9 @@ class Asked:
         key: the game's `game_key`.
         min_channels: leaves out games with fewer.
         limit: how many games, most viewer hours first.
+        min_snapshots: leaves out channels that fewer saw.
+        viewers: of the channel that looks for a place.
+        language: of the streams; `*` for all.
     """
 
     start: date | None = None
@@ -48,6 +51,9 @@ class Asked:
     key: Annotated[int | None, InQuery(ge=-1, lt=2**63)] = None
     min_channels: Annotated[int, InQuery(ge=0, lt=2**63)] = 1
     limit: Annotated[int, InQuery(ge=1, lt=2**63)] = 300
+    min_snapshots: Annotated[int, InQuery(ge=1, lt=2**31)] = 1
+    viewers: Annotated[int, InQuery(ge=0, lt=2**31)] = 10
+    language: Annotated[str, InQuery(max_length=20)] = "*"
 
 
 class Data:
@@ -70,15 +76,22 @@ class Data:
             files = self.reader.files(hourly)
             # The newest day may hold only snapshots dated in the future.
             past = [file for file in files if file.day <= latest.date()]
-            return {hourly: list(dict.fromkeys([*past[-2:], *files[-1:]]))}
+            # Those of a week before the last two.
+            week_before = [file for file in past[-9:-2] if past[-1].day - file.day <= timedelta(days=8)]
+            return {hourly: list(dict.fromkeys([*week_before, *past[-2:], *files[-1:]]))}
 
-        snapshots = self.reader.read(newest, lambda tables: as_columns(tables, LAST_SNAPSHOT, {"latest": latest}))
-        last, ahead = snapshots["last"][0], snapshots["ahead"][0]
+        def made(tables: Tables) -> tuple[datetime | None, datetime | None, Columns]:
+            snapshots = as_columns(tables, LAST_SNAPSHOT, {"latest": latest})
+            last, ahead = snapshots["last"][0], snapshots["ahead"][0]
+            return last, ahead, as_columns(tables, NOW_AND_BEFORE, {"last": last})
+
+        last, ahead, snapshots = self.reader.read(newest, made)
         clock = [f"A snapshot is dated in the future ({ahead:%Y-%m-%d %H:%M} UTC): a clock was wrong."] if ahead else []
         start, end = self._default_range(days)
         return {
             "now": now,
             "last_snapshot": last,
+            "snapshots": snapshots,
             "is_stale": last is None or now - last > STALE_AFTER,
             "warnings": clock + self._warnings(),
             "concentration_min_channels": CONCENTRATION_MIN_CHANNELS,
@@ -113,11 +126,18 @@ class Data:
             "key": asked.key,
             "min_channels": asked.min_channels,
             "limit": asked.limit,
+            "min_snapshots": asked.min_snapshots,
+            "viewers": asked.viewers,
+            "language": asked.language,
         }
+        # As many days before, or as many as there can be.
+        length = end - start + timedelta(days=1)
+        compares = any(query.compares for query in queries.values())
+        first = start - min(length, start - date.min) if compares else start
 
         def listing() -> Listing:
             # A member of a dimension is in the partition of the day on which it was added.
-            by_day = {name: self.reader.files(name, start, end) for name in reads - set(DIMENSIONS)}
+            by_day = {name: self.reader.files(name, first, end) for name in reads - set(DIMENSIONS)}
             return by_day | {name: self.reader.files(name) for name in reads & set(DIMENSIONS)}
 
         def made(tables: Tables) -> tuple[dict[str, object], dict[str, T]]:

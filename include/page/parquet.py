@@ -29,8 +29,16 @@ COLUMNS = {
     "agg_game_viewership": "file_name_date date, game_key bigint, game_id bigint, game_name varchar, "
     "nb_channels bigint, avg_viewers double, peak_viewers bigint, viewer_hours double, channel_median double, "
     "channel_p90 double, channel_p99 double, top_1_share double, top_10_share double, gini double",
+    "agg_game_hourly": "file_name_date date, hour_at timestamp, game_key bigint, language varchar, "
+    "stream_hours double, viewer_hours double, avg_streams double, avg_viewers double, small_viewer_hours_10 double, "
+    "small_viewer_hours_50 double, small_viewer_hours_100 double, viewers_at_rank_30 double",
+    "agg_user_viewership": "file_name_date date, user_id bigint, nb_observations bigint, avg_viewers double, "
+    "peak_viewers bigint, viewer_hours double",
+    "agg_stream_daily": "file_name_date date, stream_id varchar, user_id bigint, started_at timestamp, "
+    "nb_observations bigint, avg_viewers double, peak_viewers bigint, stream_hours double, viewer_hours double, "
+    "main_game_key bigint, first_seen_at timestamp, last_seen_at timestamp",
     "fact_streams": "user_id bigint, game_id bigint, nb_files bigint, avg_viewer_count double, "
-    "sum_viewer_count bigint, nb_observations bigint, max_viewer_count bigint",
+    "sum_viewer_count bigint, nb_observations bigint, max_viewer_count bigint, viewer_hours double",
     "dim_games": "game_key bigint, game_id bigint, game_name varchar",
     "dim_users": "user_id bigint, user_name varchar",
 }
@@ -74,14 +82,17 @@ class Tables:
     def execute(self, sql: str, parameters: dict[str, object]) -> duckdb.DuckDBPyConnection:
         """Runs a statement in which `{fact_streams}` stands for the files of that data set.
 
+        Their days are `$fact_streams_days`.
+
         Args:
             sql: the statement.
             parameters: its `$name`s, and more: what it does not name is left out.
         """
         sql = sql.format(**{name: self._source(name) for name in COLUMNS})
         paths = {name: [file.path for file in files] for name, files in self._listing.items()}
+        days = {f"{name}_days": [file.day for file in files] for name, files in self._listing.items()}
         named = set(re.findall(r"\$(\w+)", sql))
-        return self._cursor.execute(sql, {k: v for k, v in {**parameters, **paths}.items() if k in named})
+        return self._cursor.execute(sql, {k: v for k, v in {**parameters, **paths, **days}.items() if k in named})
 
     def _source(self, name: str) -> str:
         """A table with the columns of `COLUMNS`, whatever the files have; without any file, an empty one."""

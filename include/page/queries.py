@@ -30,12 +30,14 @@ class Query(NamedTuple):
         sql: the table.
         before: statements that `sql` builds on.
         of_game: it is about one game, `$key`, which the facts know as `$game_id`.
+        compares: it reads as many days before the range, too, to tell what has changed.
     """
 
     reads: tuple[str, ...]
     sql: str
     before: tuple[str, ...] = ()
     of_game: bool = False
+    compares: bool = False
 
 
 # As the dbt var `concentration_min_channels`, for days that were written under an earlier rule, and for the facts.
@@ -46,6 +48,7 @@ _GAMES = """
     with days as (
         select *, case when nb_channels >= $concentration_min_channels then nullif(viewer_hours, 0) end as weight
         from {agg_game_viewership}
+        where file_name_date >= $start::date
     )
     select
         game_key,
@@ -129,7 +132,28 @@ GAMES = Query(
     (_GAMES,),
 )
 
-GAME = Query(("agg_game_viewership",), "select * from all_games where game_key = $key", (_GAMES,), of_game=True)
+GAME = Query(
+    ("agg_game_viewership",),
+    """
+    with before as (
+        select
+            case
+                -- of less than half, nothing can be told
+                when 2 * count(distinct file_name_date) filter (file_name_date < $start::date)
+                    >= count(distinct file_name_date) filter (file_name_date >= $start::date)
+                then sum(avg_viewers) filter (game_key = $key and file_name_date < $start::date)
+                    / count(distinct file_name_date) filter (file_name_date < $start::date)
+            end as avg_viewers
+        from {agg_game_viewership}
+    )
+    select *, avg_viewers / nullif((select avg_viewers from before), 0) - 1 as change
+    from all_games
+    where game_key = $key
+    """,
+    (_GAMES,),
+    of_game=True,
+    compares=True,
+)
 
 TOP_GAMES = Query(
     ("agg_game_viewership",),
@@ -173,6 +197,121 @@ GAME_DAYS = Query(
     of_game=True,
 )
 
+# The hours of the range, and of the one before, of which a category's share is known: those with a snapshot, on days of
+# which there is a file.
+_HOURS = """
+    create temp table hours_seen as
+    select distinct date_trunc('hour', snapshot_at) as hour_at, file_name_date >= $start::date as is_asked
+    from {agg_platform_hourly}
+    where snapshot_at is not null and file_name_date in (select unnest($agg_game_hourly_days::date[]))
+"""
+
+# A category without a row in an hour had no stream then: the thirtieth has 0 viewers.
+PLACES = Query(
+    ("agg_platform_hourly", "agg_game_viewership", "agg_game_hourly"),
+    """
+    with hourly as (
+        select
+            *,
+            file_name_date >= $start::date as is_asked,
+            case
+                when $viewers <= 10 then small_viewer_hours_10
+                when $viewers <= 50 then small_viewer_hours_50
+                else small_viewer_hours_100
+            end as small_viewer_hours
+        from {agg_game_hourly}
+        where language = $language
+    ),
+    hours as (
+        select
+            nullif(count(*) filter (is_asked), 0) as nb_hours,
+            -- of less than half, nothing can be told
+            case
+                when 2 * count(*) filter (not is_asked) >= count(*) filter (is_asked)
+                then count(*) filter (not is_asked)
+            end as nb_hours_before
+        from hours_seen
+    ),
+    games as (
+        select
+            game_key,
+            sum(stream_hours) filter (is_asked) as stream_hours,
+            sum(viewer_hours) filter (is_asked) as viewer_hours,
+            sum(small_viewer_hours) filter (is_asked) as small_viewer_hours,
+            sum(viewers_at_rank_30) filter (is_asked) as viewers_at_rank_30,
+            count(*) filter (is_asked and viewers_at_rank_30 > $viewers) as nb_hours_unseen,
+            sum(viewer_hours) filter (not is_asked) as viewer_hours_before
+        from hourly
+        group by game_key
+    )
+    select
+        row_number() over (order by viewer_hours desc, game_key) as rank,
+        game_key,
+        game_id,
+        game_name,
+        1 - nb_hours_unseen / nb_hours as seen_share,
+        viewers_at_rank_30 / nb_hours as viewers_at_rank_30,
+        stream_hours / nb_hours as avg_streams,
+        games.viewer_hours / nb_hours as avg_viewers,
+        games.viewer_hours / stream_hours as viewers_per_stream,
+        small_viewer_hours / nullif(games.viewer_hours, 0) as small_stream_share,
+        gini,
+        games.viewer_hours / nb_hours / nullif(viewer_hours_before / nb_hours_before, 0) - 1 as change,
+        nb_hours,
+        count(*) over () as nb_games
+    from games
+    cross join hours
+    left join (select game_key, game_id, game_name, gini from all_games) as days using (game_key)
+    where stream_hours > 0
+    order by rank
+    limit $limit
+    """,
+    (_GAMES, _HOURS),
+    compares=True,
+)
+
+# By the hours of a week, Monday first. An hour without a snapshot is no part of the mean.
+HEATMAP = Query(
+    ("agg_platform_hourly", "agg_game_hourly"),
+    """
+    select
+        isodow(hour_at) as weekday,
+        hour(hour_at) as hour,
+        count(*) as nb_hours,
+        avg(coalesce(avg_viewers, 0)) as avg_viewers,
+        avg(coalesce(avg_streams, 0)) as avg_streams,
+        sum(avg_viewers) / nullif(sum(avg_streams), 0) as viewers_per_stream
+    from hours_seen
+    left join (
+        select hour_at, avg_viewers, avg_streams from {agg_game_hourly} where language = '*' and game_key = $key
+    ) as hourly using (hour_at)
+    group by weekday, hour
+    order by weekday, hour
+    """,
+    (_HOURS,),
+    of_game=True,
+)
+
+LANGUAGES = Query(
+    ("agg_platform_hourly", "agg_game_hourly"),
+    """
+    select
+        row_number() over (order by sum(viewer_hours) desc, language) as rank,
+        language,
+        sum(viewer_hours) as viewer_hours,
+        sum(viewer_hours) / nullif(sum(sum(viewer_hours)) over (), 0) as viewer_share,
+        sum(stream_hours) / (select count(*) from hours_seen) as avg_streams,
+        sum(viewer_hours) / (select count(*) from hours_seen) as avg_viewers,
+        sum(viewer_hours) / sum(stream_hours) as viewers_per_stream
+    from {agg_game_hourly}
+    where language <> '*' and game_key = $key
+    group by language
+    order by rank
+    """,
+    (_HOURS,),
+    of_game=True,
+)
+
 # The facts are sorted by game: who asks for one leaves most of them alone. Older facts have no sums, but their average
 # alone, whose weight is then the number of snapshots. Sums of whole numbers would take twice the memory of doubles.
 _CHANNELS = """
@@ -182,6 +321,7 @@ _CHANNELS = """
         sum(coalesce(sum_viewer_count, avg_viewer_count * nb_files))
             / sum(coalesce(nb_observations, nb_files)::double) as avg_viewers,
         max(max_viewer_count) as peak_viewers,
+        sum(viewer_hours) as viewer_hours,
         sum(coalesce(nb_observations, nb_files)::double)::bigint as nb_observations
     from {fact_streams}
     where game_id is not distinct from $game_id::bigint
@@ -246,13 +386,16 @@ LORENZ = Query(
 CHANNELS = Query(
     ("fact_streams", "dim_users"),
     """
-    with top as (select * from channels order by avg_viewers desc, user_id limit 100)
+    with top as (
+        select * from channels where nb_observations >= $min_snapshots order by avg_viewers desc, user_id limit 100
+    )
     select
         row_number() over (order by avg_viewers desc, user_id) as rank,
         user_id,
         user_name,
         avg_viewers,
         peak_viewers,
+        viewer_hours,
         nb_observations
     from top
     left join {dim_users} using (user_id)
@@ -270,7 +413,10 @@ QUERIES = {
     "viewers": VIEWERS,
     "games": GAMES,
     "top-games": TOP_GAMES,
+    "places": PLACES,
     "game": GAME,
+    "heatmap": HEATMAP,
+    "languages": LANGUAGES,
     "game-days": GAME_DAYS,
     "distribution": DISTRIBUTION,
     "lorenz": LORENZ,
@@ -283,6 +429,16 @@ LAST_SNAPSHOT = """
         max(snapshot_at) filter (snapshot_at <= $latest::timestamp) as last,
         max(snapshot_at) filter (snapshot_at > $latest::timestamp) as ahead
     from {agg_platform_hourly}
+"""
+
+# The last snapshot first; then those of the same hour a week before.
+NOW_AND_BEFORE = """
+    select snapshot_at, nb_viewers, nb_streams, nb_channels, nb_games
+    from {agg_platform_hourly}
+    where
+        snapshot_at = $last::timestamp
+        or date_trunc('hour', snapshot_at) = date_trunc('hour', $last::timestamp) - interval 7 days
+    order by snapshot_at desc
 """
 
 # The name that the dimension has, which is up to a day old; where there is no table of games yet, or not yet this one,

@@ -128,6 +128,13 @@ def test_how_fresh_it_is(client: TestClient, made: Made) -> None:
     assert status == {
         "now": NOW.isoformat(),
         "last_snapshot": "2026-03-10T14:07:00",
+        "snapshots": {
+            "snapshot_at": ["2026-03-10T14:07:00"],
+            **{
+                column: [made.snapshots[-1][column]]
+                for column in ("nb_viewers", "nb_streams", "nb_channels", "nb_games")
+            },
+        },
         "is_stale": False,
         "warnings": [],
         "concentration_min_channels": CONCENTRATION_MIN_CHANNELS,

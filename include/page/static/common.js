@@ -61,8 +61,11 @@ const whole = number({ maximumFractionDigits: 0 });
 const tenths = number({ maximumFractionDigits: 1 });
 /** Counts: with thousands separators; small averages with a digit more. */
 export const count = (value) => (Math.abs(value) < 100 ? tenths : whole)(value);
-export const percent = number({ style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const share = { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 };
+export const percent = number(share);
 export const gini = number({ minimumFractionDigits: 2, maximumFractionDigits: 2 });
+/** A difference: "+12.3 %", "−4.0 %". */
+export const change = number({ ...share, signDisplay: "exceptZero" });
 export const compact = number({ notation: "compact", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 const dates = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
@@ -77,6 +80,12 @@ export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one
 export const plain = (text) => text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
 export const gameName = (game) =>
   plain(game.game_name ?? (game.game_key === -1 ? "(no category)" : `game ${game.game_id}`));
+const languageNames = new Intl.DisplayNames("en", { type: "language", fallback: "code" });
+/** Of a language code of Helix, some of which are none of a language. */
+export function languageName(code) {
+  const others = { "": "(none)", other: "Other", asl: "American Sign Language", "zh-hk": "Chinese (Hong Kong)" };
+  return others[code] ?? (/^[a-z]{2,3}$/.test(code) ? languageNames.of(code) : plain(code));
+}
 export const shorten = (text, length = 26) => (text.length > length ? `${text.slice(0, length - 1).trimEnd()}…` : text);
 /** For Plotly, which reads some HTML in texts. */
 export const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -193,7 +202,7 @@ export function chart(id, label, make) {
   place.setAttribute("aria-label", label);
   const draw = async () => {
     const Plotly = await plotly;
-    const theme = { fg: colour("--fg"), muted: colour("--fg-muted"), bg: colour("--bg") };
+    const theme = { fg: colour("--fg"), muted: colour("--fg-muted"), bg: colour("--bg"), subtle: colour("--bg-subtle") };
     const grid = colour("--border");
     const { traces, layout } = make(theme, place.clientWidth);
     const family = getComputedStyle(document.body).fontFamily;

@@ -1,8 +1,8 @@
 /** The page of one game. */
 
 import {
-  SERIES, amountAxis, byId, chart, compact, count, day, dayAxis, element, gameName, get, gini, numbers, percent, plain,
-  plural, query, rows, say, showDownloads, showRange, table,
+  SERIES, amountAxis, byId, change, chart, compact, count, day, dayAxis, element, gameName, get, gini, languageName,
+  numbers, percent, plain, plural, query, rows, say, showDownloads, showRange, table, utc,
 } from "./common.js";
 
 const named = (channel) => element("bdi", plain(channel.user_name ?? String(channel.user_id)));
@@ -83,6 +83,67 @@ function showSpread({ distribution, lorenz }, fewest) {
   }));
 }
 
+const WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const WEEK = 7 * 24;
+
+/** A row a weekday, a column an hour, in UTC or moved by whole hours to this browser's time on the range's last day. */
+function showHeatmap({ heatmap }, range) {
+  const draw = () => {
+    const found = rows(heatmap);
+    const [measure, name] = [byId("measure").value, byId("measure").selectedOptions[0].textContent];
+    const isLocal = byId("zone").value === "local";
+    const offset = isLocal ? Math.round(-new Date(`${range.end}T12:00Z`).getTimezoneOffset() / 60) : 0;
+    const cells = Array.from({ length: 7 }, () => Array(24).fill(null));
+    for (const cell of found) {
+      const at = ((cell.weekday - 1) * 24 + cell.hour + offset + WEEK) % WEEK;
+      cells[Math.floor(at / 24)][at % 24] = cell[measure];
+    }
+    const all = found.filter((cell) => cell[measure] !== null);
+    const most = all.reduce((a, b) => (b[measure] > a[measure] ? b : a), all[0]);
+    const at = most && ((most.weekday - 1) * 24 + most.hour + offset + WEEK) % WEEK;
+    const hours = found.reduce((sum, cell) => sum + cell.nb_hours, 0);
+    const days = Math.round((utc(range.end) - utc(range.start)) / 86_400_000) + 1;
+    const from = `From ${plural(hours, "hour")} with a snapshot, of ${count(days * 24)}.`;
+    const zone = isLocal ? Intl.DateTimeFormat().resolvedOptions().timeZone : "UTC";
+    const sentence = most
+      ? `From ${count(Math.min(...all.map((cell) => cell[measure])))} to ${count(most[measure])}, most on ${WEEKDAYS[Math.floor(at / 24)]} ${String(at % 24).padStart(2, "0")}:00 (${zone}). ${from}`
+      : "No hours of this range are known: days before this measure was made have none.";
+    byId("heatmap-summary").textContent = sentence;
+    byId("heatmap-chart").hidden = !most;
+    if (!most) return;
+    chart("heatmap-chart", `Heat map of weekdays and hours. ${sentence}`, (theme) => ({
+      traces: [{
+        type: "heatmap", z: cells, y: WEEKDAYS, x: Array.from({ length: 24 }, (_, i) => i), xgap: 1, ygap: 1,
+        // Its scale is in the sentence above: Plotly's own bar wants styles that the page forbids.
+        colorscale: [[0, theme.subtle], [1, SERIES[0]]], zmin: 0, hoverongaps: false, showscale: false,
+        hovertemplate: `%{y} %{x}:00<br>%{z:,.1f} ${name}<extra></extra>`,
+      }],
+      layout: {
+        xaxis: { tickvals: [0, 3, 6, 9, 12, 15, 18, 21], ticktext: ["00", "03", "06", "09", "12", "15", "18", "21"] },
+        yaxis: { autorange: "reversed" },
+      },
+    }));
+  };
+  byId("heatmap-form").addEventListener("change", draw);
+  draw();
+}
+
+function showChannels(channels) {
+  table(
+    "channels-table",
+    [
+      { key: "rank", label: "Rank" },
+      { key: "user_name", label: "Channel", isText: true, cell: named },
+      { key: "avg_viewers", label: "Average viewers while live" },
+      { key: "peak_viewers", label: "Peak" },
+      { key: "viewer_hours", label: "Viewer hours", show: compact },
+      { key: "nb_observations", label: "Seen in snapshots" },
+    ],
+    rows(channels),
+    { first: 25, caption: "The hundred channels with most viewers" },
+  );
+}
+
 async function showPage() {
   say("Loading…");
   const status = await get("status");
@@ -108,24 +169,39 @@ async function showPage() {
     ["Average viewers", count(game.avg_viewers)],
     ["Peak", count(game.peak_viewers)],
     ["Viewer hours", compact(game.viewer_hours)],
+    ["Change against the days before", change(game.change)],
     ["Share of viewer hours", percent(game.viewer_share)],
     ["Channels (busiest day)", count(game.nb_channels)],
   ]);
-  const [days, spread] = await Promise.all([get("game-days", asked), get("spread", asked)]);
+  const parts = ["game-days", "heatmap", "languages", "spread"];
+  const [days, hours, { languages }, spread] = await Promise.all(parts.map((part) => get(part, asked)));
   showDays(days["game-days"]);
-  if (spread.channels.rank.length) showSpread(spread, status.concentration_min_channels);
+  showHeatmap(hours, range);
   table(
-    "channels-table",
+    "languages-table",
     [
       { key: "rank", label: "Rank" },
-      { key: "user_name", label: "Channel", isText: true, cell: named },
-      { key: "avg_viewers", label: "Average viewers while live" },
-      { key: "peak_viewers", label: "Peak" },
-      { key: "nb_observations", label: "Seen in snapshots" },
+      { key: "language", label: "Language", isText: true, cell: ({ language }) => languageName(language) },
+      { key: "avg_viewers", label: "Average viewers" },
+      { key: "avg_streams", label: "Average streams" },
+      { key: "viewers_per_stream", label: "Viewers per stream" },
+      { key: "viewer_hours", label: "Viewer hours", show: compact },
+      { key: "viewer_share", label: "Share", show: percent },
     ],
-    rows(spread.channels),
-    { first: 25, caption: "The hundred channels with most viewers" },
+    rows(languages),
+    { first: 10, caption: "Languages" },
   );
+  if (spread.channels.rank.length) showSpread(spread, status.concentration_min_channels);
+  showChannels(spread.channels);
+  const least = byId("min-snapshots");
+  byId("channels-form").addEventListener("submit", (event) => event.preventDefault());
+  least.addEventListener("change", async () => {
+    if (!least.reportValidity()) return;
+    const parameters = { ...asked, min_snapshots: least.value };
+    showChannels((await get("channels", parameters).catch(say))?.channels ?? spread.channels);
+    document.querySelector("[data-name=channels]").dataset.query = `min_snapshots=${least.value}`;
+    showDownloads(asked);
+  });
   say();
 }
 

@@ -1,8 +1,8 @@
 /** The page of all games. */
 
 import {
-  DASHES, SERIES, amountAxis, byId, chart, compact, count, day, dayAxis, element, escaped, gameName, gameUrl, get, gini,
-  hour, percent, plain, plural, query, rows, say, shorten, showDownloads, showRange, table, utc,
+  DASHES, SERIES, amountAxis, byId, change, chart, compact, count, day, dayAxis, element, escaped, gameName, gameUrl, get,
+  gini, hour, languageName, percent, plain, plural, query, rows, say, shorten, showDownloads, showRange, table, utc,
 } from "./common.js";
 
 const HOUR = 3_600_000;
@@ -21,7 +21,7 @@ function ago(milliseconds) {
   return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} hours ago` : `${Math.floor(minutes / 60 / 24)} days ago`;
 }
 
-function showFreshness(status) {
+function showFreshness(status, hours) {
   const last = status.last_snapshot;
   byId("warnings").hidden = !status.warnings.length;
   byId("warnings").replaceChildren(...status.warnings.map((warning) => element("li", plain(warning))));
@@ -31,7 +31,11 @@ function showFreshness(status) {
     place.textContent = "No snapshot so far.";
     return;
   }
-  const text = `Last snapshot ${ago(utc(status.now) - utc(last))}, ${last.slice(0, 10)} ${hour(last)} UTC.`;
+  const there = hours.filter((h) => h.state === "there").length;
+  const due = there + hours.filter((h) => h.state === "missing").length;
+  const text =
+    `Last snapshot ${ago(utc(status.now) - utc(last))}, ${last.slice(0, 10)} ${hour(last)} UTC; ` +
+    `${there} of the last ${plural(due, "hour")}.`;
   const advice = " Stale: over 2 hours old. Is the DAG twitch_streams switched on, and do its runs succeed?";
   const sign = element("span", status.is_stale ? "! " : "✓ ", { "aria-hidden": "true" });
   place.replaceChildren(sign, text, status.is_stale ? advice : "");
@@ -51,6 +55,20 @@ function runsOf(hours) {
     const other = from.slice(0, 10) === to.slice(0, 10) ? "" : `${day(to.slice(0, 10))} `;
     return `${day(from.slice(0, 10))} ${hour(from)} to ${other}${hour(to)} (${run.length} hours)`;
   });
+}
+
+/** What is on air, each against the same hour a week before. */
+function showNow({ snapshots }) {
+  const found = rows(snapshots);
+  const [now, before] = [found[0], found.length > 1 ? found.at(-1) : null];
+  const tile = (term, key) => {
+    const value = element("dd", count(now[key]));
+    const than = before ? change(before[key] ? now[key] / before[key] - 1 : null) : null;
+    const words = before ? `${than} against ${day(before.snapshot_at)} ${hour(before.snapshot_at)}` : "nothing a week before";
+    return element("div", [element("dt", term), value, element("dd", words, { class: "note" })]);
+  };
+  const tiles = { Viewers: "nb_viewers", Streams: "nb_streams", Channels: "nb_channels", Categories: "nb_games" };
+  byId("now").replaceChildren(...(now ? Object.entries(tiles).map(([term, key]) => tile(term, key)) : []));
 }
 
 /** A row a day, a column an hour; newest day first. */
@@ -202,15 +220,38 @@ const WIDE = {
 };
 const NARROW = { x: "average viewers (steps of ten times)", y: "Gini (0 even, 1 uneven)" };
 
-/** Games whose names have room beside their circles; the most watched first. */
-function labelled(games, width) {
+/** Games whose names have room beside their circles; the most watched first. `at` gives their place, in steps of a name. */
+function labelled(games, width, at) {
   const placed = [];
   for (const game of games) {
-    const at = { x: Math.log10(game.avg_viewers), y: game.gini };
-    const hasRoom = placed.every(({ x, y }) => Math.abs(x - at.x) > 0.9 || Math.abs(y - at.y) > 0.05);
-    if (hasRoom && placed.length < (width > 800 ? 12 : 4)) placed.push({ ...at, game });
+    const [x, y] = at(game);
+    const hasRoom = placed.every((other) => Math.abs(other.x - x) > 0.9 || Math.abs(other.y - y) > 0.05);
+    if (hasRoom && placed.length < (width > 800 ? 12 : 4)) placed.push({ x, y, game });
   }
   return new Set(placed.map((p) => p.game));
+}
+
+/** Plotly's trace of circles, a game each. `of` tells of a game its place, its size, and what is said of it. */
+function circles(games, named, theme, width, of) {
+  return {
+    type: "scatter", mode: "markers+text", cliponaxis: false,
+    x: games.map(of.x), y: games.map(of.y),
+    text: games.map((game) => (named.has(game) ? escaped(shorten(gameName(game), 20)) : "")),
+    textposition: "top center", textfont: { color: theme.fg, size: 11 },
+    marker: {
+      color: SERIES[0], opacity: 0.6, line: { color: theme.fg, width: 1 },
+      sizemode: "area", sizemin: 3, sizeref: (2 * of.most) / (width > 800 ? 48 : 32) ** 2,
+      size: games.map(of.size),
+    },
+    customdata: games.map((game) => [escaped(gameName(game)), ...of.words(game)].join("<br>")),
+    hovertemplate: "%{customdata}<extra></extra>",
+  };
+}
+
+/** A click on a circle opens the game's page. */
+function followClicks(place, games, range) {
+  place.removeAllListeners("plotly_click");
+  place.on("plotly_click", ({ points }) => location.assign(gameUrl(games[points[0].pointIndex].game_key, range)));
 }
 
 function showScatter(games, range) {
@@ -224,29 +265,17 @@ function showScatter(games, range) {
     : "No game to show.";
   const place = byId("scatter-chart");
   const drawn = chart("scatter-chart", label, (theme, width) => {
-    const named = labelled(shown, width);
+    const named = labelled(shown, width, (g) => [Math.log10(g.avg_viewers), g.gini]);
     const isWide = width > 500;
     return {
-      traces: [{
-        type: "scatter", mode: "markers+text", cliponaxis: false,
-        x: shown.map((g) => g.avg_viewers), y: shown.map((g) => g.gini),
-        text: shown.map((g) => (named.has(g) ? escaped(shorten(gameName(g), 20)) : "")),
-        textposition: "top center", textfont: { color: theme.fg, size: 11 },
-        marker: {
-          color: SERIES[0], opacity: 0.55, line: { color: theme.bg, width: 1 },
-          sizemode: "area", sizemin: 3, sizeref: (2 * most) / (width > 800 ? 48 : 32) ** 2,
-          size: shown.map((g) => g.nb_channels),
-        },
-        customdata: shown.map((g) =>
-          [
-            escaped(gameName(g)),
-            `${count(g.avg_viewers)} viewers on average`,
-            `Gini ${gini(g.gini)}, top channel ${percent(g.top_1_share)}`,
-            `${plural(g.nb_channels, "channel")} on the busiest day`,
-          ].join("<br>"),
-        ),
-        hovertemplate: "%{customdata}<extra></extra>",
-      }],
+      traces: [circles(shown, named, theme, width, {
+        x: (g) => g.avg_viewers, y: (g) => g.gini, size: (g) => g.nb_channels, most,
+        words: (g) => [
+          `${count(g.avg_viewers)} viewers on average`,
+          `Gini ${gini(g.gini)}, top channel ${percent(g.top_1_share)}`,
+          `${plural(g.nb_channels, "channel")} on the busiest day`,
+        ],
+      })],
       layout: {
         hovermode: "closest",
         xaxis: { type: "log", dtick: 1, tickformat: "~s", title: { text: isWide ? WIDE.x : NARROW.x, standoff: 8 } },
@@ -254,10 +283,85 @@ function showScatter(games, range) {
       },
     };
   });
-  drawn.then(() => {
-    place.removeAllListeners("plotly_click");
-    place.on("plotly_click", ({ points }) => location.assign(gameUrl(shown[points[0].pointIndex].game_key, range)));
-  });
+  drawn.then(() => followClicks(place, shown, range));
+}
+
+// The languages that Twitch knows; `other` and sign language have no name of their own.
+const LANGUAGES =
+  "ar asl bg ca cs da de el en es fi fr hi hu id it ja ko ms nl no other pl pt ro ru sk sv th tl tr uk vi zh zh-hk".split(" ");
+
+/** The size of a channel and its language, which the address keeps. */
+function placesAsked() {
+  return { viewers: byId("viewers").value, language: byId("language").value };
+}
+
+function fillPlacesForm() {
+  const languages = LANGUAGES.map((code) => [code, languageName(code)]).sort((a, b) => a[1].localeCompare(b[1], "en"));
+  byId("language").append(...languages.map(([code, name]) => element("option", name, { value: code })));
+  const [viewers, language] = [query.get("viewers"), query.get("language")];
+  if (/^\d{1,7}$/.test(viewers ?? "")) byId("viewers").value = viewers;
+  if (language && ![...byId("language").options].some((option) => option.value === language)) {
+    byId("language").append(element("option", plain(language), { value: language }));
+  }
+  byId("language").value = language ?? "*";
+}
+
+async function showPlaces(range) {
+  if (!byId("viewers").reportValidity()) return;
+  const asked = placesAsked();
+  const { places } = await get("places", { ...range, ...asked });
+  const found = rows(places);
+  byId("places-viewers").textContent = count(Number(asked.viewers));
+  byId("small-size").textContent = asked.viewers <= 10 ? "10" : asked.viewers <= 50 ? "50" : "100";
+  const all = found[0]?.nb_games ?? 0;
+  const days = Math.round((utc(range.end) - utc(range.start)) / HOUR / 24) + 1;
+  const cut = all > found.length ? ` The ${count(found.length)} most watched are shown.` : "";
+  byId("places-summary").textContent = found.length
+    ? `${plural(all, "category", "categories")}, from ${count(found[0].nb_hours)} of ${plural(days * 24, "hour")}.${cut}`
+    : "No hour of this range has such streams; days before this measure was made have none.";
+  document.querySelector("[data-name=places]").dataset.query = new URLSearchParams(asked);
+  showDownloads(range);
+  const shown = found.filter((place) => place.viewers_per_stream > 0);
+  const most = Math.max(1, ...shown.map((place) => place.avg_viewers));
+  const best = shown.filter((place) => place.seen_share > 0.5).slice(0, 3).map(gameName);
+  const label =
+    `Circles: ${plural(shown.length, "category", "categories")} by the share of hours in which the channel is seen and by ` +
+    `viewers per stream. ${best.length ? `Most watched of those that show it in most hours: ${best.join(", ")}.` : ""}`;
+  const place = byId("places-chart");
+  place.hidden = !shown.length;
+  if (shown.length) {
+    const drawn = chart("places-chart", label, (theme, width) => {
+      const named = labelled(shown, width, (p) => [p.seen_share * 4, Math.log10(p.viewers_per_stream) / 4]);
+      return {
+        traces: [circles(shown, named, theme, width, {
+          x: (p) => p.seen_share, y: (p) => p.viewers_per_stream, size: (p) => p.avg_viewers, most,
+          words: (p) => [
+            `among the first 30 in ${percent(p.seen_share)} of the hours`,
+            `${count(p.viewers_per_stream)} viewers per stream, ${count(p.avg_viewers)} in all`,
+            `${percent(p.small_stream_share)} of them on small streams`,
+          ],
+        })],
+        layout: {
+          hovermode: "closest",
+          xaxis: { range: [-0.04, 1.04], tickformat: ".0%", title: { text: "hours in which it is seen", standoff: 8 } },
+          yaxis: { type: "log", dtick: 1, tickformat: "~s", title: { text: "viewers per stream", standoff: 8 } },
+        },
+      };
+    });
+    drawn.then(() => followClicks(place, shown, range));
+  }
+  const columns = [
+    { key: "rank", label: "Rank" },
+    { key: "game_name", label: "Category", isText: true, cell: gameLink(range) },
+    { key: "seen_share", label: "Seen", show: percent },
+    { key: "viewers_at_rank_30", label: "30th stream" },
+    { key: "viewers_per_stream", label: "Viewers per stream" },
+    { key: "small_stream_share", label: "On small streams", show: percent },
+    { key: "gini", label: "Gini", show: gini, without: TOO_FEW },
+    { key: "avg_viewers", label: "Average viewers" },
+    { key: "change", label: "Change", show: change, without: "Nothing to compare with in the days before" },
+  ];
+  table("places-table", columns, found, { sort: "avg_viewers", first: 25, caption: "Categories, sortable" });
 }
 
 async function showGames(range, status) {
@@ -282,19 +386,20 @@ async function showGames(range, status) {
 }
 
 /** What is about now, whatever the range. */
-async function showNow() {
+async function showToday() {
   const [status, { hours }] = await Promise.all([get("status"), get("hours")]);
-  showFreshness(status);
+  showFreshness(status, rows(hours));
   showGaps(rows(hours));
+  showNow(status);
   return status;
 }
 
 async function showPage() {
   say("Loading…");
-  const status = await showNow();
+  const status = await showToday();
   byId(status.last_day ? "content" : "empty-state").hidden = false;
   byId(status.has_facts ? "empty-fresh" : "empty-old").hidden = true;
-  setInterval(() => document.hidden || showNow().catch(say), 60_000);
+  setInterval(() => document.hidden || showToday().catch(say), 60_000);
   if (!status.last_day) return say();
   const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
   showRange(status, range, "./");
@@ -308,6 +413,15 @@ async function showPage() {
   byId("figures").hidden = false;
   if (viewers.time.length) showViewers(viewers, range);
   if (games.rank.length) showTopGames(rows(days["top-games"]), rows(games), range);
+  fillPlacesForm();
+  await showPlaces(range);
+  byId("places-form").addEventListener("submit", (event) => event.preventDefault());
+  byId("places-form").addEventListener("change", () => {
+    const address = new URL(location);
+    for (const [name, value] of Object.entries(placesAsked())) address.searchParams.set(name, value);
+    history.replaceState(null, "", address);
+    showPlaces(range).catch(say);
+  });
   await showGames(range, status);
   byId("filter").addEventListener("submit", (event) => event.preventDefault());
   byId("min-channels").addEventListener("change", () => showGames(range, status).catch(say));

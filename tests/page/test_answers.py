@@ -1,0 +1,200 @@
+"""What the page says of hours, languages and sizes of streams, against Python over the raw files."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from marts import Raw, Seen, at_rank, grouped, read_raw
+from warehouse import Warehouse, streams
+
+from include.page.app import create_app
+
+START, END = date(2025, 3, 6), date(2025, 3, 12)
+NOW = datetime.fromisoformat("2025-03-12T20:30")
+ALL = "*"
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """Two weeks with gaps, a day of one snapshot, hours of two and three, an empty one, and all that `streams` has."""
+    folder = tmp_path_factory.mktemp("answers")
+    warehouse = Warehouse(folder / "data", folder)
+    draw = random.Random(4)
+    for number in range(14 * 24):
+        at = datetime.fromisoformat("2025-02-27") + timedelta(hours=number)
+        is_only_one = at.date() == date(2025, 3, 8) and at.hour != 7
+        if at > NOW or is_only_one or draw.random() < 0.5:
+            continue
+        for minute in draw.sample(range(60), draw.choice([1, 1, 1, 2, 3])):
+            warehouse.add_file(f"{at:%Y-%m-%dT%H}:{minute:02}:00", snapshot(draw))
+    warehouse.add_file("2025-03-07T09:30:00", [])
+    warehouse.run("--vars", '{"keep_days": 30}')
+    return warehouse
+
+
+def snapshot(draw: random.Random) -> list[dict[str, Any]]:
+    """Ordinary rows, some games with more than thirty streams, of viewers that often are the same."""
+    rows = streams(draw.randrange(1000), draw.choice([30, 150, 300]))
+    for row in rows:
+        row["viewer_count"] = draw.choice([0, 3, 10, 11, 50, 51, 100, 101, 4_000])
+    return rows
+
+
+@pytest.fixture(scope="module")
+def raw(warehouse: Warehouse) -> Raw:
+    return read_raw(warehouse)
+
+
+@pytest.fixture(scope="module")
+def snapshots(raw: Raw) -> Snapshots:
+    return Snapshots(grouped(raw.seen, lambda one: one.file))
+
+
+@pytest.fixture(scope="module")
+def ask(warehouse: Warehouse) -> Callable[..., list[dict[str, Any]]]:
+    client = TestClient(create_app(warehouse.data_dir, lambda: NOW))
+
+    def rows(name: str, **parameters: object) -> list[dict[str, Any]]:
+        answer = client.get(f"/data/{name}", params=parameters)
+        assert answer.status_code == 200, answer.text
+        columns = answer.json()[name]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    return rows
+
+
+def hours_of(raw: Raw, first: date, last: date) -> dict[datetime, list[str]]:
+    """The hours with a snapshot, each with the names of its snapshots."""
+    hours = defaultdict(list)
+    for file, (at, *_) in raw.snapshots.items():
+        if first <= at.date() <= last:
+            hours[at.replace(minute=0, second=0, microsecond=0)].append(file)
+    return hours
+
+
+class Snapshots(dict[str, list[Seen]]):
+    """The streams of each snapshot."""
+
+    def mean(self, files: list[str], of: Callable[[list[Seen]], float], wanted: Callable[[Seen], bool]) -> float:
+        """Over an hour's snapshots, of the streams that are wanted."""
+        return fmean(of(list(filter(wanted, self.get(file, [])))) for file in files)
+
+
+def viewers(seen: list[Seen]) -> int:
+    return sum(one.viewers for one in seen)
+
+
+@pytest.mark.parametrize("language", [ALL, "en", "de", "", "fr"])
+@pytest.mark.parametrize(("size", "small"), [(0, 10), (10, 10), (11, 50), (51, 100), (4_000, 100)])
+def test_where_a_channel_would_be_seen(
+    ask: Any, raw: Raw, snapshots: Snapshots, language: str, size: int, small: int
+) -> None:
+    shown = {row["game_key"]: row for row in ask("places", start=START, end=END, viewers=size, language=language)}
+    now, before = hours_of(raw, START, END), hours_of(raw, START - timedelta(days=7), START - timedelta(days=1))
+    spoken = [
+        one for one in raw.seen if language in (ALL, "" if one.language == "*" else one.language) and one.day >= START
+    ]
+    assert shown.keys() == {one.game for one in spoken}
+    for game, row in shown.items():
+
+        def wanted(one: Seen, game: int = game) -> bool:
+            return one.game == game and language in (ALL, "" if one.language == "*" else one.language)
+
+        thirtieth = [snapshots.mean(files, lambda seen: at_rank(seen, 30), wanted) for files in now.values()]
+        stream_hours = sum(snapshots.mean(files, len, wanted) for files in now.values())
+        viewer_hours = sum(snapshots.mean(files, viewers, wanted) for files in now.values())
+        on_small = sum(
+            snapshots.mean(files, viewers, lambda one: wanted(one) and one.viewers <= small) for files in now.values()
+        )
+        earlier = sum(snapshots.mean(files, viewers, wanted) for files in before.values()) / len(before)
+        assert row["nb_hours"] == len(now)
+        assert row["seen_share"] == pytest.approx(sum(rank <= size for rank in thirtieth) / len(now))
+        assert row["viewers_at_rank_30"] == pytest.approx(fmean(thirtieth))
+        assert row["avg_streams"] == pytest.approx(stream_hours / len(now))
+        assert row["avg_viewers"] == pytest.approx(viewer_hours / len(now))
+        assert row["viewers_per_stream"] == pytest.approx(viewer_hours / stream_hours)
+        assert row["small_stream_share"] == (pytest.approx(on_small / viewer_hours) if viewer_hours else None)
+        assert row["change"] == (pytest.approx(viewer_hours / len(now) / earlier - 1) if earlier else None)
+
+
+def test_places_are_the_most_watched_first_and_cut_off_with_their_number(ask: Any) -> None:
+    shown = ask("places", start=START, end=END, limit=2)
+    assert [row["rank"] for row in shown] == [1, 2] and shown[0]["avg_viewers"] >= shown[1]["avg_viewers"]
+    assert {row["nb_games"] for row in shown} == {len(ask("places", start=START, end=END))}
+
+
+def test_nothing_is_compared_with_less_than_half(ask: Any) -> None:
+    assert {row["change"] for row in ask("places", start=date(2025, 2, 28), end=END)} == {None}
+    assert ask("game", start=date(2025, 2, 28), end=END, key=509658)[0]["change"] is None
+    assert ask("game", start=START, end=END, key=509658)[0]["change"] is not None
+
+
+@pytest.mark.parametrize("game", [509658, -1])
+def test_hours_of_the_week(ask: Any, raw: Raw, snapshots: Snapshots, game: int) -> None:
+    cells = defaultdict(list)
+    for hour, files in hours_of(raw, START, END).items():
+        seen = [snapshots.mean(files, of, lambda one: one.game == game) for of in (viewers, len)]
+        cells[hour.isoweekday(), hour.hour].append(seen)
+    shown = ask("heatmap", start=START, end=END, key=game)
+    assert [(row["weekday"], row["hour"]) for row in shown] == sorted(cells)
+    for row in shown:
+        found = cells[row["weekday"], row["hour"]]
+        nb_viewers, nb_streams = (fmean(values) for values in zip(*found, strict=True))
+        assert row["nb_hours"] == len(found)
+        assert row["avg_viewers"] == pytest.approx(nb_viewers) and row["avg_streams"] == pytest.approx(nb_streams)
+        assert row["viewers_per_stream"] == (pytest.approx(nb_viewers / nb_streams) if nb_streams else None)
+
+
+def test_languages(ask: Any, raw: Raw, snapshots: Snapshots) -> None:
+    game = 509658
+    hours = hours_of(raw, START, END)
+    spoken = {"" if one.language == "*" else one.language for one in raw.seen if one.game == game and one.day >= START}
+    total = sum(snapshots.mean(files, viewers, lambda one: one.game == game) for files in hours.values())
+    shown = ask("languages", start=START, end=END, key=game)
+    assert {row["language"] for row in shown} == spoken
+    assert [row["viewer_hours"] for row in shown] == sorted((row["viewer_hours"] for row in shown), reverse=True)
+    for row in shown:
+
+        def wanted(one: Seen, language: str = row["language"]) -> bool:
+            return one.game == game and language == ("" if one.language == "*" else one.language)
+
+        watched = sum(snapshots.mean(files, viewers, wanted) for files in hours.values())
+        on_air = sum(snapshots.mean(files, len, wanted) for files in hours.values())
+        assert row["viewer_hours"] == pytest.approx(watched)
+        assert row["viewer_share"] == pytest.approx(watched / total)
+        assert row["avg_viewers"] == pytest.approx(watched / len(hours))
+        assert row["avg_streams"] == pytest.approx(on_air / len(hours))
+        assert row["viewers_per_stream"] == pytest.approx(watched / on_air)
+
+
+def test_the_last_snapshot_beside_that_of_a_week_before(warehouse: Warehouse, raw: Raw) -> None:
+    [last] = [file for file, (at, *_) in raw.snapshots.items() if at == max(at for at, *_ in raw.snapshots.values())]
+    shown = TestClient(create_app(warehouse.data_dir, lambda: NOW)).get("/data/status").json()["snapshots"]
+    hour = raw.snapshots[last][0].replace(minute=0, second=0) - timedelta(days=7)
+    before = [file for file, (at, *_) in raw.snapshots.items() if hour <= at < hour + timedelta(hours=1)]
+    expected = [last, *sorted(before, reverse=True)]
+    assert shown["snapshot_at"] == [raw.snapshots[file][0].isoformat() for file in expected]
+    assert shown["nb_viewers"] == [viewers([one for one in raw.seen if one.file == file]) for file in expected]
+
+
+def test_days_without_hours_are_no_hours_of_nothing(warehouse: Warehouse, tmp_path: Path, ask: Any) -> None:
+    """Those that an earlier version wrote: they are no part of the means."""
+    data_dir = tmp_path / "data"
+    for folder in warehouse.data_dir.glob("*.parquet"):
+        (data_dir / folder.name).mkdir(parents=True)
+        for day in folder.iterdir():
+            if folder.name != "agg_game_hourly.parquet" or day.name >= f"file_name_date={END - timedelta(days=1)}":
+                (data_dir / folder.name / day.name).symlink_to(day)
+    client = TestClient(create_app(data_dir, lambda: NOW))
+    for name in ("heatmap", "languages"):
+        whole = client.get(f"/data/{name}", params={"start": START, "end": END, "key": 509658}).json()[name]
+        rest = ask(name, start=END - timedelta(days=1), end=END, key=509658)
+        assert whole == {column: [row[column] for row in rest] for column in rest[0]}
