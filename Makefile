@@ -11,7 +11,7 @@ DBT_FILES := $(shell find include/dbt -mindepth 1 -path include/dbt/target -prun
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up reload manifest test test-all faults backfill-check cloud-check image-check server-check soak lint audit format bench lock clean
+.PHONY: help venv run up demo reload manifest test test-all faults backfill-check cloud-check image-check server-check soak lint audit format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,7 +36,7 @@ $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
 	@touch $@
 
 # What was added for a cloud is kept up with the rest.
-run up reload: $(wildcard $(VENV)/.installed-azure $(VENV)/.installed-gcs $(VENV)/.installed-s3)
+run up demo reload: $(wildcard $(VENV)/.installed-azure $(VENV)/.installed-gcs $(VENV)/.installed-s3)
 
 manifest: $(MANIFEST) ## Make the dbt manifest that the DAGs are rendered from
 
@@ -55,6 +55,18 @@ run: $(MANIFEST) ## One whole pipeline run, then what it made (simulated streams
 
 up: $(MANIFEST) ## Airflow with its web UI on loopback, the hourly DAG switched on, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m include.local up
+
+demo: export DATA_DIR = demo/data
+demo: export LOCAL_AIRFLOW_HOME = demo/airflow
+# Nothing real is asked, read or told.
+demo: export CLIENT_ID =
+demo: export CLIENT_SECRET =
+demo: export RAW_URL =
+demo: export REPORTING_URL =
+demo: export HEALTHCHECK_URL =
+demo: export HEALTHCHECK_RELOAD_URL =
+demo: $(MANIFEST) ## Two weeks of simulated history with the web UI on top, in demo/, until Ctrl-C (PORT=8080)
+	@$(BIN)/python -m include.local demo
 
 reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14 (both included), or ALL=1
 	@$(BIN)/python -m include.local reload --start '$(START)' --end '$(END)' --all '$(ALL)'

@@ -36,12 +36,13 @@ FORGET = (
     f"and (nb_rows is null or {STATE_OF_DAY} is null)"
 )
 
-# What DuckDB raises, or says, where no file is to blame.
-NOT_THE_FILES = (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException)
+# What ends the DuckDB that raises it, and closes its database.
+FATAL = (duckdb.FatalException, duckdb.InternalException)
+# What is said where no file is to blame.
 DISK_IS_FULL = ("No space left on device", "max_temp_directory_size")
 
-# (session, name, path, time of the snapshot, time of the import) -> counts, by column of stg.raw_files
-ImportFile = Callable[[Any, str, str, datetime, datetime], dict[str, Any]]
+# (session, probe, name, path, time of the snapshot, time of the import) -> counts, by column of stg.raw_files
+ImportFile = Callable[[Any, "Probe", str, str, datetime, datetime], dict[str, Any]]
 
 
 def waiting_days(count: int, first: date, last: date) -> str:
@@ -54,6 +55,37 @@ def waiting_days(count: int, first: date, last: date) -> str:
 
 class Rejected(ValueError):
     """A raw file that can be read, and is no snapshot; the message says why."""
+
+
+class Probe:
+    """Reads raw files in a DuckDB of its own: broken bytes may end the one that reads them, and close its database.
+
+    Not in an object store, which has checksums of its own, and where it would take as long again.
+
+    Args:
+        session: dbt's connection.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.connection: duckdb.DuckDBPyConnection | None = None
+
+    def query(self, sql: str, path: str) -> list[tuple[Any, ...]]:
+        """The rows of a query about the file `$path`.
+
+        Raises:
+            Rejected: DuckDB itself fails on it.
+            duckdb.Error: it cannot be read.
+        """
+        if "://" in path:
+            return self.session.execute(sql, {"path": path}).fetchall()  # type: ignore[no-any-return]
+        self.connection = self.connection or duckdb.connect()
+        try:
+            return self.connection.execute(sql, {"path": path}).fetchall()
+        except FATAL as error:
+            self.connection.close()
+            self.connection = None
+            raise Rejected(f"DuckDB fails on it: {str(error).splitlines()[0]}") from None
 
 
 @dataclass(frozen=True)
@@ -85,6 +117,7 @@ class WorkingSet:
     ) -> None:
         self.session, self.columns, self.zstd = session, columns, set(zstd)
         self.import_file, self.logger = import_file, logger
+        self.probe = Probe(session)
         self.began_at = datetime.now(UTC).replace(tzinfo=None)
         [(start, end, removes_empty_days, is_full_refresh, *limits, rule)] = self.query("from stg_streams__run")
         self.start: datetime | None = start
@@ -375,8 +408,8 @@ class WorkingSet:
     def nb_rows(self, path: str) -> int:
         """Rows of a raw file by its footer; none if it cannot be read."""
         try:
-            return int(self.query("select num_rows from parquet_file_metadata(?)", path)[0][0])
-        except duckdb.Error:
+            return int(self.probe.query("select num_rows from parquet_file_metadata($path)", path)[0][0])
+        except (duckdb.Error, Rejected):
             return 0
 
     def load(self, day: date) -> None:
@@ -456,7 +489,9 @@ class WorkingSet:
         try:
             for file in files:
                 self.query("delete from stg.stg_streams where file_name = ?", file.name)
-                counts = self.import_file(self.session, file.name, file.path or "", file.taken_at, self.began_at)
+                counts = self.import_file(
+                    self.session, self.probe, file.name, file.path or "", file.taken_at, self.began_at
+                )
                 [(version,)] = self.query("select file_version(?)", file.path)
                 changes = {"file_version": version, "rule": self.rule, "imported_at": self.began_at, "error": None}
                 columns = ", ".join(f"{column} = ?" for column in counts | changes)
@@ -466,11 +501,16 @@ class WorkingSet:
             if loads:
                 self.query("update stg.raw_days set state = 'loaded' where file_name_date = ?", loads)
             self.session.execute("commit")
+        except FATAL as error:
+            reason = str(error).splitlines()[0]
+            raise RuntimeError(
+                f"DuckDB failed while it read {file.path}: {reason}. If it does so again, move that file away."
+            ) from None
         except (duckdb.Error, Rejected) as error:
             self.session.execute("rollback")
             if out_of_reach := quoted_in(str(error)):
                 raise RuntimeError(out_of_reach) from None
-            if isinstance(error, NOT_THE_FILES) or any(words in str(error) for words in DISK_IS_FULL):
+            if isinstance(error, duckdb.OutOfMemoryException) or any(words in str(error) for words in DISK_IS_FULL):
                 raise
             return file, f"{str(error).splitlines()[0]}; to be rid of it, move {file.path} away"
         return None

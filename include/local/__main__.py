@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 import requests
 
@@ -31,10 +33,14 @@ from include.local.services import (
     simulator,
 )
 from include.local.summary import next_steps, summary
+from include.simulator.history import write_history
 
 DAG_ID = "twitch_streams"
 MAINTENANCE_DAG_ID = "maintenance"
-DEMO_STREAMS = 5_000
+SIMULATED_STREAMS = 5_000
+DEMO_DAYS = 14
+# In a data folder that has simulated snapshots.
+SIMULATED = "simulated"
 # How long the DAG processor is idle before its work on a run's callbacks counts as done: once it was seen to take and
 # run them, and otherwise, since a busy machine may take seconds from one step to the next.
 DONE_SECONDS, UNSEEN_SECONDS = 4, 10
@@ -51,6 +57,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="one run of the hourly DAG, then what it made").set_defaults(do=run)
     commands.add_parser("up", help="the scheduler, the web UI and all that belongs to them").set_defaults(do=up)
+    commands.add_parser("demo", help="two weeks of simulated history, and the web UI on top").set_defaults(do=demo)
     days = commands.add_parser("reload", help="days made again from raw")
     days.add_argument("--start", default="", help="the first day, YYYY-MM-DD")
     days.add_argument("--end", default="", help="the last day, included")
@@ -108,6 +115,26 @@ def up(_: argparse.Namespace) -> int:
             check(services)
             if news := watch.news():
                 print(news, flush=True)
+            time.sleep(1)
+
+
+def demo(_: argparse.Namespace) -> int:
+    """Two weeks of simulated history up to the last full hour, with the web UI on top, until Ctrl-C."""
+    environment = settings.load()
+    check_data_dir(environment)
+    mark_as_simulated(environment)
+    print(f"Simulating {DEMO_DAYS} days of snapshots ...", flush=True)
+    nb_new = sum(1 for _ in write_history(environment.data_dir, datetime.now(UTC), DEMO_DAYS))
+    if nb_new:
+        print(f"Making the marts of {nb_new} snapshots (a minute for all of them) ...", flush=True)
+        # All that is new in one go, and kept in the database for whoever wants to look at rows.
+        dbt = [str(Path(sys.executable).with_name("dbt")), "--quiet", "run", "--project-dir", str(settings.DBT_PROJECT)]
+        call([*dbt, "--profiles-dir", str(settings.DBT_PROJECT)], {**os.environ, "DATA_DIR": str(environment.data_dir)})
+    with started("demo", environment.port, list(COMPONENTS)) as (url, services):
+        print(f"\nThe demo is up: {url}/plugin/twitch\n  user admin, password {home.admin_password()}")
+        print(f"Its data is in {environment.data_dir}. No DAG is switched on. Ctrl-C stops everything.", flush=True)
+        while True:
+            check(services)
             time.sleep(1)
 
 
@@ -174,6 +201,8 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
         ours = settings.load()
         if ours.client_id or ours.client_secret:
             ours.twitch_api()  # one without the other is a mistake to tell at once
+            if command in {"run", "up"}:
+                check_not_simulated(ours)
         environment, server = stack.enter_context(database_started(command, port))
         check_port(port)
         home.admin_password()
@@ -184,7 +213,8 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
         output = call([sys.executable, "-m", "include.airflow_setup"], environment)
         if command != "reload" and "connection twitch_api" not in output:
             print("CLIENT_ID is not set: the streams come from the simulator.", flush=True)
-            environment |= stack.enter_context(simulator(environment, DEMO_STREAMS))
+            mark_as_simulated(ours)
+            environment |= stack.enter_context(simulator(environment, SIMULATED_STREAMS))
         print("Starting Airflow ...", flush=True)
         services = stack.enter_context(running(components, environment))
         try:
@@ -247,6 +277,21 @@ def check_data_dir(environment: settings.Settings) -> None:
         raise settings.SettingsError(
             f"The data folder {folder} cannot be written ({error.strerror}). Change its owner or mode, or set DATA_DIR."
         ) from None
+
+
+def mark_as_simulated(environment: settings.Settings) -> None:
+    """Says in the data folder that its snapshots are none of Twitch's."""
+    (environment.data_dir / SIMULATED).write_text("The snapshots in this folder come from the simulator.\n")
+
+
+def check_not_simulated(environment: settings.Settings) -> None:
+    """Raises SettingsError where real snapshots would get among simulated ones, which nothing tells apart."""
+    if (environment.data_dir / SIMULATED).exists():
+        raise settings.SettingsError(
+            f"{environment.data_dir} has simulated snapshots, and CLIENT_ID is set: real ones would get among them. "
+            f"Move the folder away (mv {environment.data_dir} {environment.data_dir}-simulated), or set DATA_DIR to "
+            "another one."
+        )
 
 
 def check_port(port: int) -> None:

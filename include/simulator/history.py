@@ -95,8 +95,7 @@ copy (
             round(
                 -- no channel is most of its category
                 least(size, 60 * (last - first)) * (0.55 + 0.9 * (hash(channel, $hour) % 1000 / 1000.0))
-                -- who streams what rises is watched more
-                * greatest(0.2, 1 + trend * ($at::date - $first::date))
+                * (1 + swing * sin(2 * pi() * ($at::date - date '2025-01-01') / 45 + game_id))
                 - (hash(channel, $hour, 'few') % 3)
             )
         )::bigint as viewer_count,
@@ -140,7 +139,7 @@ def write_history(data_dir: Path, until: datetime, days: int) -> Iterator[dateti
             if marker.exists():
                 continue
             path = raw.files / f"{load_id}.simulated.parquet"
-            moment = {"at": at.replace(tzinfo=None), "hour": int(at.timestamp()) // 3600, "first": first.date()}
+            moment = {"at": at.replace(tzinfo=None), "hour": int(at.timestamp()) // 3600}
             database.execute(SNAPSHOT.replace("{path}", str(path).replace("'", "''")), moment)
             marker.write_text("{}")
             yield at
@@ -153,14 +152,15 @@ def make_channels(database: duckdb.DuckDBPyConnection) -> None:
     for language, (share, offset) in LANGUAGES.items():
         database.execute("insert into languages values (?, ?, ?, ?)", [language, draw, draw + share, offset])
         draw += share
-    database.execute("create table games (game_id bigint, game_name varchar, first double, last double, trend double)")
-    # By Zipf; each fifth category rises by a few hundredths a day, and each seventh falls.
+    database.execute("create table games (game_id bigint, game_name varchar, first double, last double, swing double)")
+    # By Zipf; each fifth category rises and falls, by half of its viewers within 45 days.
     weights = [1 / (rank + 1.5) ** 0.9 for rank in range(len(KNOWN_CATEGORIES))]
     at = 0.0
     for rank, (weight, (game_id, name)) in enumerate(zip(weights, KNOWN_CATEGORIES, strict=True)):
         share = 1000 * weight / sum(weights)
-        trend = 0.03 if rank % 5 == 4 else -0.03 if rank % 7 == 6 else 0
-        database.execute("insert into games values (?, ?, ?, ?, ?)", [game_id, name, at, at + share, trend])
+        database.execute(
+            "insert into games values (?, ?, ?, ?, ?)", [game_id, name, at, at + share, 0.5 if rank % 5 == 4 else 0]
+        )
         at += share
     database.execute("update games set last = 1000.1 where last = (select max(last) from games)")
     logins, names = zip(*(login_and_name(channel, channel * 7919) for channel in range(CHANNELS)), strict=True)

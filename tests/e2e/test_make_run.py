@@ -51,9 +51,22 @@ def ran(tmp_path_factory: pytest.TempPathFactory, built: None) -> Ran:
 
 @pytest.fixture
 def again(ran: Ran, tmp_path: Path) -> Machine:
-    """A copy of that machine, for whoever does more there."""
+    """A copy of that machine, for whoever does more there, as if its snapshots were Twitch's."""
     (tmp_path / "again").mkdir()
-    return ran.machine.copy(tmp_path / "again")
+    copy = ran.machine.copy(tmp_path / "again")
+    (copy.data_dir / "simulated").unlink()
+    return copy
+
+
+@pytest.mark.airflow
+def test_real_snapshots_do_not_get_among_simulated_ones(ran: Ran) -> None:
+    before = sorted(ran.machine.data_dir.rglob("*"))
+    for command in ("run", "up"):
+        done = ran.machine.make(command, CLIENT_ID="someone", CLIENT_SECRET="secret-of-someone")
+        assert done.returncode != 0 and "Starting Airflow" not in done.stdout
+        assert f"Error: {ran.machine.data_dir} has simulated snapshots, and CLIENT_ID is set" in done.stderr
+        assert f"mv {ran.machine.data_dir} {ran.machine.data_dir}-simulated" in done.stderr
+    assert sorted(ran.machine.data_dir.rglob("*")) == before
 
 
 def test_a_run_makes_a_snapshot_and_the_oracles_facts(ran: Ran, tmp_path: Path) -> None:

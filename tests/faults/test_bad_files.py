@@ -7,7 +7,9 @@ import random
 import re
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from campaign import chance, empty_warehouse, size
 from warehouse import HELIX, SNAPSHOT, Warehouse, streams
@@ -186,3 +188,29 @@ def test_bytes_that_changed_cost_their_own_file_or_day_alone(monkeypatch: pytest
     quarantined = report.report()["quarantined"]
     read = warehouse.query("select file_name from stg.raw_files where error is null and file_name_date = '2025-01-02'")
     assert sorted(quarantined + [name for (name,) in read]) == sorted(changed)
+
+
+@pytest.mark.promise(
+    "bytes of a raw file change on the disk, and DuckDB itself fails on them",
+    "they are read in a DuckDB of its own first: the file is quarantined, and the run goes on",
+)
+def test_bytes_on_which_duckdb_fails_cost_their_file_alone() -> None:
+    """Such a failure ends the DuckDB that reads, with all that it has open: it must not be the one of `prod.duckdb`."""
+    warehouse = empty_warehouse()
+    warehouse.add_file(f"{DAY}10:00:00", streams(1))
+    whole = warehouse.oracle()
+    path = warehouse.add_file(f"{DAY}11:00:00", streams(2))
+    # In the footer, the size of a column becomes negative: of the number there, the last bit is the sign.
+    column = SNAPSHOT.names.index("user_login")
+    size = pq.ParquetFile(path).metadata.row_group(0).column(column).total_compressed_size
+    content, at = bytearray(path.read_bytes()), 0
+    assert 64 <= size < 8192  # two bytes
+    number = bytes([0x16, size * 2 & 0x7F | 0x80, size * 2 >> 7])
+    while pq.ParquetFile(path).metadata.row_group(0).column(column).total_compressed_size >= 0:
+        at = content.index(number, at) + 1
+        path.write_bytes(content[:at] + bytes([content[at] | 1]) + content[at + 1 :])
+    with duckdb.connect() as database, pytest.raises(duckdb.InternalException):
+        database.execute("select user_login from read_parquet(?)", [str(path)]).fetchall()
+
+    assert f"{path.name} is quarantined: DuckDB fails on it" in warehouse.run()
+    assert warehouse.published() == whole

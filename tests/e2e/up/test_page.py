@@ -172,6 +172,53 @@ def test_a_game_has_a_page_with_its_distribution_and_channels(watched: Watched, 
     expect(frame.locator("h1")).to_have_text("Twitch")
 
 
+def test_where_a_channel_would_be_seen_is_kept_in_the_address(watched: Watched, machine: Machine) -> None:
+    [(first, last)] = ask(machine, "select min(file_name_date), max(file_name_date) from {agg_game_hourly}")
+    frame = watched.show(f"?start={first}&end={last}")
+    expect(frame.locator("#places-chart .scatterlayer path.point").first).to_be_attached()
+    frame.locator("#viewers").fill("40")
+    frame.locator("#viewers").press("Enter")
+    expect(frame.locator("#places-title")).to_contain_text("a channel of 40 viewers")
+    expect(frame.locator("#small-size")).to_have_text("50")
+    frame.locator("#language").select_option("de")
+    address = watched.inner().evaluate("location.search")
+    assert {"viewers": ["40"], "language": ["de"]}.items() <= parse_qs(address[1:]).items()
+
+    frame = watched.show(f"?start={first}&end={last}&viewers=40")
+    expect(frame.locator("#places-title")).to_contain_text("a channel of 40 viewers")
+    rows = frame.locator("#places-table tbody tr")
+    expect(rows.first).to_be_visible()
+    shown = {cells[1]: cells for cells in (row.locator("td, th").all_inner_texts() for row in rows.all())}
+    [(seen, per_stream)] = ask(
+        machine,
+        """
+        select
+            1 - count(*) filter (viewers_at_rank_30 > 40)
+                / (select count(distinct date_trunc('hour', snapshot_at)) from {agg_platform_hourly}),
+            sum(viewer_hours) / sum(stream_hours)
+        from {agg_game_hourly} where language = '*' and game_key = 11
+        """,
+    )
+    assert shown["Draughts"][2] == f"{seen:.1%}"
+    assert numbers(shown["Draughts"][4]) == pytest.approx(per_stream, abs=0.051)
+
+
+def test_a_games_hours_and_languages(watched: Watched, machine: Machine) -> None:
+    [(first, last)] = ask(machine, "select min(file_name_date), max(file_name_date) from {agg_game_hourly}")
+    frame = watched.show(f"?key=11&start={first}&end={last}", "game")
+    expect(frame.locator("#heatmap-chart .heatmaplayer image")).to_be_attached()
+    [(hours,)] = ask(machine, "select count(distinct date_trunc('hour', snapshot_at)) from {agg_platform_hourly}")
+    expect(frame.locator("#heatmap-summary")).to_contain_text(f"From {hours} hours with a snapshot")
+    frame.locator("#measure").select_option("avg_streams")
+    expect(frame.locator("#heatmap-summary")).to_contain_text("most on")
+    expect(frame.locator("#languages-table tbody tr").first).to_contain_text("(none)")
+    channels = frame.locator("#channels-table tbody tr")
+    expect(channels.first).to_be_visible()
+    frame.locator("#min-snapshots").fill("100000")
+    frame.locator("#min-snapshots").press("Enter")
+    expect(channels).to_have_count(0)
+
+
 def test_names_and_warnings_are_text_and_nothing_else(watched: Watched, machine: Machine) -> None:
     warning = "Raw file <b>x</b> is quarantined."
     report = machine.data_dir / "report.json"

@@ -49,7 +49,7 @@ def model(dbt, session):
     return session.sql("select 'imported'")
 
 
-def import_file(session, name, path, taken_at, imported_at):
+def import_file(session, probe, name, path, taken_at, imported_at):
     """Inserts the rows of one raw file, in the transaction of the caller.
 
     Returns:
@@ -61,14 +61,15 @@ def import_file(session, name, path, taken_at, imported_at):
     """
     if not NOT_IN_NAMES.isdisjoint(name):
         raise Rejected("its name is not UTF-8, or holds one of * ? [ \\ which DuckDB reads as a pattern")
-    columns = {
-        row[0]: row[1] for row in session.execute(f"describe select * from {PARQUET}", {"path": path}).fetchall()
-    }
+    columns = {row[0]: row[1] for row in probe.query(f"describe select * from {PARQUET}", path)}
     names = {name.lower() for name in columns}
     if missing := sorted(REQUIRED - names):
         raise Rejected(f"no column {', '.join(missing)}")
     expressions = values(columns)
     selected = ", ".join(f"{value} as {column}" for column, value in expressions.items())
+    # All of it is decoded once more, in a twentieth of the time that the import takes.
+    if "://" not in path:
+        probe.query(f"select count(hash(columns(*))) from (select {selected} from {PARQUET})", path)
     session.execute(
         f"insert into stg.stg_streams by name select {selected}, $name as file_name, "
         f"$taken_at as file_name_datetime, $imported_at as log_import_date from {PARQUET}",
