@@ -1,4 +1,4 @@
-"""The page's web app: two HTML pages, what they are made of, and their data as JSON, CSV or Parquet."""
+"""The page's web app: three HTML pages, what they are made of, and their data as JSON, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ MOST_WAITING = 32
 Name = Literal[
     "hours", "viewers", "games", "top-games", "places",
     "game", "game-days", "heatmap", "languages", "distribution", "lorenz", "channels",
+    "search", "channel", "channel-days", "channel-hours", "channel-games", "sessions",
 ]  # fmt: skip
 
 
@@ -68,6 +69,7 @@ def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> Fas
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_api_route("/", lambda: FileResponse(STATIC / "index.html"))
     app.add_api_route("/game", lambda: FileResponse(STATIC / "game.html"))
+    app.add_api_route("/channel", lambda: FileResponse(STATIC / "channel.html"))
     app.add_api_route("/static/plotly.min.js", _plotly)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.include_router(_data_routes(Data(Reader(data_dir), now or (lambda: datetime.now(UTC).replace(tzinfo=None)))))
@@ -100,8 +102,9 @@ def _data_routes(data: Data) -> APIRouter:
         about, tables = await _in_turn(in_line, request, data.tables, (name,), asked, use)
         if format == "json":
             return _json({**about, **tables})
-        game = f"-game-{asked.key}" if QUERIES[name].of_game else ""
-        saved_as = f"twitch-{name}{game}-{about['start']}-{about['end']}.{format}"
+        of = f"-game-{asked.key}" if QUERIES[name].of_game else ""
+        of += f"-{asked.channel}" if QUERIES[name].of_channel else ""
+        saved_as = f"twitch-{name}{of}-{about['start']}-{about['end']}.{format}"
         headers = {"Content-Disposition": f'attachment; filename="{saved_as}"', "Cache-Control": "no-store"}
         return Response(tables[name], media_type=media_type, headers=headers)
 

@@ -12,7 +12,14 @@ from fastapi import Query as InQuery
 
 from include.page.formats import Columns, as_columns
 from include.page.parquet import DIMENSIONS, Listing, PageError, Reader, Tables
-from include.page.queries import CONCENTRATION_MIN_CHANNELS, LAST_SNAPSHOT, NAMES_OF_GAME, NOW_AND_BEFORE, QUERIES
+from include.page.queries import (
+    CONCENTRATION_MIN_CHANNELS,
+    LAST_SNAPSHOT,
+    NAMES_OF_CHANNEL,
+    NAMES_OF_GAME,
+    NOW_AND_BEFORE,
+    QUERIES,
+)
 
 T = TypeVar("T")
 Use = Callable[[Tables, str, dict[str, object]], T]
@@ -44,6 +51,8 @@ class Asked:
         min_snapshots: leaves out channels that fewer saw.
         viewers: of the channel that looks for a place.
         language: of the streams; `*` for all.
+        channel: the channel's `user_id`.
+        q: a part of the name that is looked for.
     """
 
     start: date | None = None
@@ -54,6 +63,8 @@ class Asked:
     min_snapshots: Annotated[int, InQuery(ge=1, lt=2**31)] = 1
     viewers: Annotated[int, InQuery(ge=0, lt=2**31)] = 10
     language: Annotated[str, InQuery(max_length=20)] = "*"
+    channel: Annotated[int | None, InQuery(ge=0, lt=2**63)] = None
+    q: Annotated[str, InQuery(max_length=100)] = ""
 
 
 class Data:
@@ -112,8 +123,12 @@ class Data:
         is_of_game = any(query.of_game for query in queries.values())
         reads = {dataset for query in queries.values() for dataset in query.reads}
         reads |= set(NAMES_OF_GAME) if is_of_game else set()
+        is_of_channel = any(query.of_channel for query in queries.values())
+        reads |= {"dim_users"} if is_of_channel else set()
         days, now = self._days(), self.now()
         start, end = _range(asked, self._default_range(days))
+        if "search" in names:
+            start = end = days[-1] if days else now.date()
         if "hours" in names:
             start, end = now.date() - timedelta(days=DEFAULT_DAYS - 1), now.date()
         about: dict[str, object] = {"start": start, "end": end}
@@ -129,6 +144,8 @@ class Data:
             "min_snapshots": asked.min_snapshots,
             "viewers": asked.viewers,
             "language": asked.language,
+            "user_id": asked.channel,
+            "q": asked.q.strip(),
         }
         # As many days before, or as many as there can be.
         length = end - start + timedelta(days=1)
@@ -141,11 +158,12 @@ class Data:
             return by_day | {name: self.reader.files(name) for name in reads & set(DIMENSIONS)}
 
         def made(tables: Tables) -> tuple[dict[str, object], dict[str, T]]:
-            game = _game(tables, asked.key) if is_of_game else {}
+            member = _game(tables, asked.key) if is_of_game else {}
+            member |= _channel(tables, asked.channel) if is_of_channel else {}
             for statement in dict.fromkeys(s for query in queries.values() for s in query.before):
-                tables.execute(statement, {**parameters, **game})
-            return {**about, **game}, {
-                name: use(tables, query.sql, {**parameters, **game}) for name, query in queries.items()
+                tables.execute(statement, {**parameters, **member})
+            return {**about, **member}, {
+                name: use(tables, query.sql, {**parameters, **member}) for name, query in queries.items()
             }
 
         return self.reader.read(listing, made)
@@ -197,3 +215,11 @@ def _game(tables: Tables, key: int | None) -> dict[str, object]:
         if found := tables.execute(sql, {"key": key}).fetchone():
             return {"game_id": found[0], "game_name": found[1]}
     raise PageError(404, f"There is no game with the key {key}.")
+
+
+def _channel(tables: Tables, user_id: int | None) -> dict[str, object]:
+    if user_id is None:
+        raise PageError(422, "channel: which channel? Its user_id is missing.")
+    if found := tables.execute(NAMES_OF_CHANNEL, {"user_id": user_id}).fetchone():
+        return {"user_login": found[0], "user_name": found[1], "channel_language": found[2]}
+    raise PageError(404, f"There is no channel with the id {user_id}.")

@@ -40,7 +40,7 @@ COLUMNS = {
     "fact_streams": "user_id bigint, game_id bigint, nb_files bigint, avg_viewer_count double, "
     "sum_viewer_count bigint, nb_observations bigint, max_viewer_count bigint, viewer_hours double",
     "dim_games": "game_key bigint, game_id bigint, game_name varchar",
-    "dim_users": "user_id bigint, user_name varchar",
+    "dim_users": "user_id bigint, user_login varchar, user_name varchar, language varchar",
 }
 
 

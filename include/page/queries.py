@@ -31,6 +31,7 @@ class Query(NamedTuple):
         before: statements that `sql` builds on.
         of_game: it is about one game, `$key`, which the facts know as `$game_id`.
         compares: it reads as many days before the range, too, to tell what has changed.
+        of_channel: it is about one channel, `$user_id`.
     """
 
     reads: tuple[str, ...]
@@ -38,6 +39,7 @@ class Query(NamedTuple):
     before: tuple[str, ...] = ()
     of_game: bool = False
     compares: bool = False
+    of_channel: bool = False
 
 
 # As the dbt var `concentration_min_channels`, for days that were written under an earlier rule, and for the facts.
@@ -405,6 +407,128 @@ CHANNELS = Query(
     of_game=True,
 )
 
+# By any part of the name; the most watched of the newest day first, those that were not on air last.
+SEARCH = Query(
+    ("dim_games", "dim_users", "agg_game_viewership", "agg_user_viewership"),
+    """
+    with found as (
+        (
+            select 'game' as kind, game_key as key, game_name as name, viewer_hours
+            from {dim_games}
+            left join (select game_key, viewer_hours from {agg_game_viewership}) as watched using (game_key)
+            where contains(lower(game_name), lower($q))
+            order by viewer_hours desc nulls last, name
+            limit 20
+        )
+        union all
+        (
+            select 'channel' as kind, user_id as key, coalesce(user_name, user_login) as name, viewer_hours
+            from {dim_users}
+            left join (select user_id, viewer_hours from {agg_user_viewership}) as watched using (user_id)
+            where contains(lower(user_name), lower($q)) or contains(user_login, lower($q))
+            order by viewer_hours desc nulls last, name
+            limit 20
+        )
+    )
+    select * from found where $q <> '' order by kind desc, viewer_hours desc nulls last, name
+    """,
+)
+
+CHANNEL = Query(
+    ("agg_user_viewership", "agg_platform_hourly"),
+    """
+    select
+        sum(nb_observations) as nb_observations,
+        sum(avg_viewers * nb_observations) / sum(nb_observations) as avg_viewers,
+        max(peak_viewers) as peak_viewers,
+        sum(viewer_hours) as viewer_hours,
+        count(*) as nb_days,
+        (select count(*) from {agg_platform_hourly} where snapshot_at is not null) as nb_snapshots
+    from {agg_user_viewership}
+    where user_id = $user_id
+    having count(*) > 0
+    """,
+    of_channel=True,
+)
+
+CHANNEL_DAYS = Query(
+    ("agg_user_viewership", "agg_platform_hourly"),
+    """
+    select
+        file_name_date as day,
+        coalesce(avg_viewers, 0) as avg_viewers,
+        coalesce(peak_viewers, 0) as peak_viewers,
+        coalesce(viewer_hours, 0) as viewer_hours,
+        coalesce(nb_observations, 0) as nb_observations
+    from (select distinct file_name_date from {agg_platform_hourly}) as days
+    left join (select * from {agg_user_viewership} where user_id = $user_id) as seen using (file_name_date)
+    order by day
+    """,
+    of_channel=True,
+)
+
+# The days of a stream together; by the day on which the range begins or ends, a part of it.
+_SESSIONS = """
+    create temp table sessions as
+    select
+        stream_id,
+        max_by(started_at, file_name_date) as started_at,
+        min(first_seen_at) as first_seen_at,
+        max(last_seen_at) as last_seen_at,
+        sum(nb_observations)::bigint as nb_observations,
+        sum(stream_hours) as stream_hours,
+        sum(viewer_hours) as viewer_hours,
+        sum(avg_viewers * nb_observations) / sum(nb_observations) as avg_viewers,
+        max(peak_viewers) as peak_viewers
+    from {agg_stream_daily}
+    where user_id = $user_id
+    group by stream_id
+"""
+
+SESSIONS = Query(
+    ("agg_stream_daily",),
+    "select * from sessions order by first_seen_at desc, stream_id",
+    (_SESSIONS,),
+    of_channel=True,
+)
+
+# The hours of a week, Monday first, with the number of sessions that were on air then.
+CHANNEL_HOURS = Query(
+    ("agg_stream_daily",),
+    """
+    select isodow(hour_at) as weekday, hour(hour_at) as hour, count(*) as nb_sessions
+    from (
+        select unnest(generate_series(date_trunc('hour', first_seen_at), last_seen_at, interval 1 hour)) as hour_at
+        from sessions
+    )
+    group by weekday, hour
+    order by weekday, hour
+    """,
+    (_SESSIONS,),
+    of_channel=True,
+)
+
+# By the main category of each stream and day.
+CHANNEL_GAMES = Query(
+    ("agg_stream_daily", "dim_games"),
+    """
+    select
+        row_number() over (order by sum(stream_hours) desc, main_game_key) as rank,
+        main_game_key as game_key,
+        any_value(game_id) as game_id,
+        any_value(game_name) as game_name,
+        sum(stream_hours) as stream_hours,
+        sum(viewer_hours) as viewer_hours,
+        sum(viewer_hours) / sum(stream_hours) as avg_viewers
+    from {agg_stream_daily}
+    left join {dim_games} on game_key = main_game_key
+    where user_id = $user_id
+    group by main_game_key
+    order by rank
+    """,
+    of_channel=True,
+)
+
 # The facts are the slow part of a game's page: it reads them once for these three.
 SPREAD = ("distribution", "lorenz", "channels")
 
@@ -421,6 +545,12 @@ QUERIES = {
     "distribution": DISTRIBUTION,
     "lorenz": LORENZ,
     "channels": CHANNELS,
+    "search": SEARCH,
+    "channel": CHANNEL,
+    "channel-days": CHANNEL_DAYS,
+    "channel-hours": CHANNEL_HOURS,
+    "channel-games": CHANNEL_GAMES,
+    "sessions": SESSIONS,
 }
 
 # And the newest one that lies ahead of the clock.
@@ -453,3 +583,5 @@ NAMES_OF_GAME = {
         limit 1
     """,
 }
+
+NAMES_OF_CHANNEL = "select user_login, user_name, language from {dim_users} where user_id = $user_id limit 1"

@@ -197,4 +197,75 @@ def test_days_without_hours_are_no_hours_of_nothing(warehouse: Warehouse, tmp_pa
     for name in ("heatmap", "languages"):
         whole = client.get(f"/data/{name}", params={"start": START, "end": END, "key": 509658}).json()[name]
         rest = ask(name, start=END - timedelta(days=1), end=END, key=509658)
-        assert whole == {column: [row[column] for row in rest] for column in rest[0]}
+        assert whole.keys() == rest[0].keys()
+        for column, values in whole.items():
+            assert values == pytest.approx([row[column] for row in rest])
+
+
+def test_search_finds_any_part_of_a_name_and_the_most_watched_first(ask: Any, raw: Raw, snapshots: Snapshots) -> None:
+    newest = hours_of(raw, END, END)
+
+    def watched(kind: str, key: int) -> float:
+        return sum(
+            snapshots.mean(files, viewers, lambda one: (one.game if kind == "game" else one.user) == key)
+            for files in newest.values()
+        )
+
+    for q in ("chess", "HES", "  drop ", "one", "\u65e5", "<b>", "%", "_", "no such name"):
+        shown = ask("search", q=q)
+        for row in shown:
+            logins = {one.login for one in raw.seen if row["kind"] == "channel" and one.user == row["key"]}
+            assert q.strip().lower() in row["name"].lower() or any(q.strip().lower() in login for login in logins)
+            if row["viewer_hours"] is not None:
+                assert row["viewer_hours"] == pytest.approx(watched(row["kind"], row["key"]))
+        for kind in ("game", "channel"):
+            order = [-1 if row["viewer_hours"] is None else row["viewer_hours"] for row in shown if row["kind"] == kind]
+            assert order == sorted(order, reverse=True) and len(order) <= 20
+    assert [row["key"] for row in ask("search", q="DROP") if row["kind"] == "game"]
+    assert ask("search", q=" ") == [] == ask("search", q="no such name")
+
+
+def test_a_channels_numbers(ask: Any, raw: Raw) -> None:
+    busiest = max({one.user for one in raw.seen}, key=lambda user: sum(one.user == user for one in raw.seen))
+    seen = [one for one in raw.seen if one.user == busiest and START <= one.day <= END]
+    asked = {"start": START, "end": END, "channel": busiest}
+    [numbers] = ask("channel", **asked)
+    assert numbers["nb_observations"] == len(seen) and numbers["peak_viewers"] == max(one.viewers for one in seen)
+    assert numbers["avg_viewers"] == pytest.approx(fmean(one.viewers for one in seen))
+    assert numbers["viewer_hours"] == pytest.approx(sum(one.viewers * raw.hours(one.file) for one in seen))
+    assert numbers["nb_snapshots"] == sum(START <= at.date() <= END for at, *_ in raw.snapshots.values())
+
+    days = {row["day"]: row for row in ask("channel-days", **asked)}
+    for day in {at.date() for at, *_ in raw.snapshots.values() if START <= at.date() <= END}:
+        there = [one.viewers for one in seen if one.day == day]
+        assert days[str(day)]["avg_viewers"] == pytest.approx(fmean(there) if there else 0)
+        assert days[str(day)]["peak_viewers"] == max(there, default=0)
+
+    sessions = ask("sessions", **asked)
+    by_stream = grouped(seen, lambda one: one.id)
+    # Of an id that other channels have, too, in this data, the last row of a day says whose it is.
+    own = {
+        stream: [one for one in raw.seen if one.id == stream and START <= one.day <= END]
+        for stream, there in by_stream.items()
+    }
+    alone = {stream: there for stream, there in own.items() if {one.user for one in there} == {busiest}}
+    shown = {row["stream_id"]: row for row in sessions}
+    assert alone.keys() <= shown.keys()
+    for stream, there in alone.items():
+        assert shown[stream]["first_seen_at"] == min(one.at for one in there).isoformat()
+        assert shown[stream]["last_seen_at"] == max(one.at for one in there).isoformat()
+        assert shown[stream]["nb_observations"] == len(there)
+        assert shown[stream]["viewer_hours"] == pytest.approx(sum(one.viewers * raw.hours(one.file) for one in there))
+    hours = sum(row["nb_sessions"] for row in ask("channel-hours", **asked))
+    assert hours == sum(
+        (
+            datetime.fromisoformat(row["last_seen_at"][:13] + ":00")
+            - datetime.fromisoformat(row["first_seen_at"][:13] + ":00")
+        )
+        // timedelta(hours=1)
+        + 1
+        for row in sessions
+    )
+    games = ask("channel-games", **asked)
+    assert sum(row["viewer_hours"] for row in games) == pytest.approx(sum(row["viewer_hours"] for row in sessions))
+    assert [row["stream_hours"] for row in games] == sorted((row["stream_hours"] for row in games), reverse=True)

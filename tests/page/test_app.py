@@ -33,7 +33,7 @@ from include.page.parquet import File, Reader
 from include.page.queries import QUERIES
 
 ALL = {"start": DAYS[0], "end": DAYS[-1]}
-PAGES = ("/", "/game")
+PAGES = ["/", "/game", "/channel"]
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -98,6 +98,8 @@ def test_a_range_without_data(client: TestClient) -> None:
         (422, "spread", "key: which game?"),
         (404, "spread?key=12345", "There is no game with the key 12345."),
         (404, "channels?key=12345&format=csv", "There is no game with the key 12345."),
+        (422, "sessions", "channel: which channel?"),
+        (404, "channel?channel=12345678", "There is no channel with the id 12345678."),
     ],
 )
 def test_what_is_wrong_is_said(client: TestClient, status: int, path: str, says: str) -> None:
@@ -108,13 +110,14 @@ def test_what_is_wrong_is_said(client: TestClient, status: int, path: str, says:
 @pytest.mark.promise("a channel's name is a formula in some spreadsheet", "the CSV holds it as text, Parquet as it is")
 @pytest.mark.parametrize("name", QUERIES)
 def test_downloads_are_what_is_shown(client: TestClient, name: str, tmp_path: Path) -> None:
-    asked = {**ALL, **({"key": 7} if QUERIES[name].of_game else {})}
+    asked = {**ALL, "q": "a", **({"key": 7} if QUERIES[name].of_game else {})}
+    asked |= {"channel": 2} if QUERIES[name].of_channel else {}
     shown = client.get(f"/data/{name}", params=asked).json()[name]
     for suffix in ("csv", "parquet"):
         answer = client.get(f"/data/{name}", params={**asked, "format": suffix})
-        game = "-game-7" if QUERIES[name].of_game else ""
-        days = "2026-03-04-2026-03-10" if name == "hours" else "2026-03-07-2026-03-10"
-        saved_as = f'attachment; filename="twitch-{name}{game}-{days}.{suffix}"'
+        of = "-game-7" if QUERIES[name].of_game else "-2" if QUERIES[name].of_channel else ""
+        first = {"hours": "2026-03-04", "search": "2026-03-10"}.get(name, "2026-03-07")
+        saved_as = f'attachment; filename="twitch-{name}{of}-{first}-2026-03-10.{suffix}"'
         assert answer.headers["content-disposition"] == saved_as
         (tmp_path / f"x.{suffix}").write_bytes(answer.content)
     [head, *rows] = csv.reader((tmp_path / "x.csv").open(encoding="utf-8", newline=""))
@@ -263,7 +266,8 @@ def test_pages_are_what_the_policy_allows(client: TestClient, page: str) -> None
     html = client.get(page).text
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)|javascript:", html)
     for address in re.findall(r'(?:href|src|action)="([^"]*)"', html):
-        assert not re.match(r"/|\w+:", address), address
+        # A link to Twitch loads nothing.
+        assert not re.match(r"/|\w+:", address) or address == "https://www.twitch.tv/", address
         if address.startswith("static/"):
             assert client.get(f"/{address}").status_code == 200, address
     ids = re.findall(r'\sid="([^"]*)"', html)

@@ -90,12 +90,14 @@ export const shorten = (text, length = 26) => (text.length > length ? `${text.sl
 /** For Plotly, which reads some HTML in texts. */
 export const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
+export const channelName = (channel) => plain(channel.user_name ?? channel.user_login ?? String(channel.user_id));
+export const channelUrl = (channel, range) => `channel?${new URLSearchParams({ channel, start: range.start, end: range.end })}`;
 export const gameUrl = (key, range) => `game?${new URLSearchParams({ key, start: range.start, end: range.end })}`;
 
 // The range of days
 
 /** Fills in the form, its presets and the sentence below it. */
-export function showRange(status, range, action, key = null) {
+export function showRange(status, range, action, about = {}) {
   byId("start").value = range.start;
   byId("end").value = range.end;
   const back = (days) => {
@@ -104,7 +106,7 @@ export function showRange(status, range, action, key = null) {
   };
   const presets = { "1 day": back(1), "7 days": back(7), "30 days": back(30), all: status.first_day };
   const links = Object.entries(presets).map(([label, start]) => {
-    const parameters = new URLSearchParams({ ...(key === null ? {} : { key }), start, end: status.last_day });
+    const parameters = new URLSearchParams({ ...about, start, end: status.last_day });
     const link = element("a", label, { href: `${action}?${parameters}` });
     if (start === range.start && status.last_day === range.end) link.setAttribute("aria-current", "true");
     return link;
@@ -245,6 +247,30 @@ export const amountAxis = (title, values) => ({
   rangemode: "tozero",
   nticks: 6,
 });
+
+export const WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+export const WEEK = 7 * 24;
+
+/** A map of the hours of a week: `values` has them from Monday 00:00 on, null where nothing is known. */
+export function weekMap(id, label, values, name) {
+  const hours = Array.from({ length: 24 }, (_, i) => i);
+  const every3 = hours.filter((i) => i % 3 === 0);
+  return chart(id, label, (theme) => ({
+    traces: [{
+      type: "heatmap", z: WEEKDAYS.map((_, i) => values.slice(24 * i, 24 * (i + 1))), y: WEEKDAYS, x: hours, xgap: 1, ygap: 1,
+      // Its scale is in words: Plotly's own bar wants styles that the page forbids.
+      colorscale: [[0, theme.subtle], [1, SERIES[0]]], zmin: 0, hoverongaps: false, showscale: false,
+      hovertemplate: `%{y} %{x}:00<br>%{z:,.1f} ${name}<extra></extra>`,
+    }],
+    layout: {
+      xaxis: { tickvals: every3, ticktext: every3.map((i) => String(i).padStart(2, "0")) },
+      yaxis: { autorange: "reversed" },
+    },
+  }));
+}
+
+/** "Fri 19:00", of an hour of the week. */
+export const weekHour = (at) => `${WEEKDAYS[Math.floor(at / 24)]} ${String(at % 24).padStart(2, "0")}:00`;
 
 // Tables
 

@@ -1,11 +1,10 @@
 /** The page of one game. */
 
 import {
-  SERIES, amountAxis, byId, change, chart, compact, count, day, dayAxis, element, gameName, get, gini, languageName,
-  numbers, percent, plain, plural, query, rows, say, showDownloads, showRange, table, utc,
+  SERIES, WEEK, amountAxis, byId, change, channelName, channelUrl, chart, compact, count, day, dayAxis, element, gameName,
+  get, gini, languageName, numbers, percent, plural, query, rows, say, showDownloads, showRange, table, utc, weekHour,
+  weekMap,
 } from "./common.js";
-
-const named = (channel) => element("bdi", plain(channel.user_name ?? String(channel.user_id)));
 
 function showDays({ day: days, avg_viewers, peak_viewers }) {
   const most = peak_viewers.indexOf(Math.max(...peak_viewers));
@@ -83,9 +82,6 @@ function showSpread({ distribution, lorenz }, fewest) {
   }));
 }
 
-const WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const WEEK = 7 * 24;
-
 /** A row a weekday, a column an hour, in UTC or moved by whole hours to this browser's time on the range's last day. */
 function showHeatmap({ heatmap }, range) {
   const draw = () => {
@@ -93,42 +89,28 @@ function showHeatmap({ heatmap }, range) {
     const [measure, name] = [byId("measure").value, byId("measure").selectedOptions[0].textContent];
     const isLocal = byId("zone").value === "local";
     const offset = isLocal ? Math.round(-new Date(`${range.end}T12:00Z`).getTimezoneOffset() / 60) : 0;
-    const cells = Array.from({ length: 7 }, () => Array(24).fill(null));
-    for (const cell of found) {
-      const at = ((cell.weekday - 1) * 24 + cell.hour + offset + WEEK) % WEEK;
-      cells[Math.floor(at / 24)][at % 24] = cell[measure];
-    }
-    const all = found.filter((cell) => cell[measure] !== null);
-    const most = all.reduce((a, b) => (b[measure] > a[measure] ? b : a), all[0]);
-    const at = most && ((most.weekday - 1) * 24 + most.hour + offset + WEEK) % WEEK;
+    const values = Array(WEEK).fill(null);
+    for (const cell of found) values[((cell.weekday - 1) * 24 + cell.hour + offset + WEEK) % WEEK] = cell[measure];
+    const known = values.filter((value) => value !== null);
     const hours = found.reduce((sum, cell) => sum + cell.nb_hours, 0);
     const days = Math.round((utc(range.end) - utc(range.start)) / 86_400_000) + 1;
-    const from = `From ${plural(hours, "hour")} with a snapshot, of ${count(days * 24)}.`;
     const zone = isLocal ? Intl.DateTimeFormat().resolvedOptions().timeZone : "UTC";
-    const sentence = most
-      ? `From ${count(Math.min(...all.map((cell) => cell[measure])))} to ${count(most[measure])}, most on ${WEEKDAYS[Math.floor(at / 24)]} ${String(at % 24).padStart(2, "0")}:00 (${zone}). ${from}`
+    const most = Math.max(...known);
+    const sentence = known.length
+      ? `From ${count(Math.min(...known))} to ${count(most)} ${name}, most on ${weekHour(values.indexOf(most))} (${zone}). ` +
+        `From ${plural(hours, "hour")} with a snapshot, of ${count(days * 24)}.`
       : "No hours of this range are known: days before this measure was made have none.";
     byId("heatmap-summary").textContent = sentence;
-    byId("heatmap-chart").hidden = !most;
-    if (!most) return;
-    chart("heatmap-chart", `Heat map of weekdays and hours. ${sentence}`, (theme) => ({
-      traces: [{
-        type: "heatmap", z: cells, y: WEEKDAYS, x: Array.from({ length: 24 }, (_, i) => i), xgap: 1, ygap: 1,
-        // Its scale is in the sentence above: Plotly's own bar wants styles that the page forbids.
-        colorscale: [[0, theme.subtle], [1, SERIES[0]]], zmin: 0, hoverongaps: false, showscale: false,
-        hovertemplate: `%{y} %{x}:00<br>%{z:,.1f} ${name}<extra></extra>`,
-      }],
-      layout: {
-        xaxis: { tickvals: [0, 3, 6, 9, 12, 15, 18, 21], ticktext: ["00", "03", "06", "09", "12", "15", "18", "21"] },
-        yaxis: { autorange: "reversed" },
-      },
-    }));
+    byId("heatmap-chart").hidden = !known.length;
+    if (known.length) weekMap("heatmap-chart", `Heat map of weekdays and hours. ${sentence}`, values, name);
   };
   byId("heatmap-form").addEventListener("change", draw);
   draw();
 }
 
-function showChannels(channels) {
+function showChannels(channels, range) {
+  const named = (channel) =>
+    element("a", element("bdi", channelName(channel)), { href: channelUrl(channel.user_id, range) });
   table(
     "channels-table",
     [
@@ -151,7 +133,7 @@ async function showPage() {
   const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
   byId("key").value = key;
   byId("back").href = `./?${new URLSearchParams(range)}`;
-  if (status.last_day) showRange(status, range, "game", key);
+  if (status.last_day) showRange(status, range, "game", { key });
   const asked = { ...range, key };
   const { game: found, ...about } = await get("game", asked);
   const name = gameName({ ...about, game_key: Number(key) });
@@ -192,13 +174,13 @@ async function showPage() {
     { first: 10, caption: "Languages" },
   );
   if (spread.channels.rank.length) showSpread(spread, status.concentration_min_channels);
-  showChannels(spread.channels);
+  showChannels(spread.channels, range);
   const least = byId("min-snapshots");
   byId("channels-form").addEventListener("submit", (event) => event.preventDefault());
   least.addEventListener("change", async () => {
     if (!least.reportValidity()) return;
     const parameters = { ...asked, min_snapshots: least.value };
-    showChannels((await get("channels", parameters).catch(say))?.channels ?? spread.channels);
+    showChannels((await get("channels", parameters).catch(say))?.channels ?? spread.channels, range);
     document.querySelector("[data-name=channels]").dataset.query = `min_snapshots=${least.value}`;
     showDownloads(asked);
   });

@@ -1,7 +1,7 @@
 /** The page of all games. */
 
 import {
-  DASHES, SERIES, amountAxis, byId, change, chart, compact, count, day, dayAxis, element, escaped, gameName, gameUrl, get,
+  DASHES, SERIES, amountAxis, byId, change, channelName, channelUrl, chart, compact, count, day, dayAxis, element, escaped, gameName, gameUrl, get,
   gini, hour, languageName, percent, plain, plural, query, rows, say, shorten, showDownloads, showRange, table, utc,
 } from "./common.js";
 
@@ -364,6 +364,45 @@ async function showPlaces(range) {
   table("places-table", columns, found, { sort: "avg_viewers", first: 25, caption: "Categories, sortable" });
 }
 
+/** Links to what is found, by any part of the name; arrow keys go from one to the next. */
+function search(range) {
+  let newest = 0;
+  const [field, list] = [byId("q"), byId("found")];
+  const show = async () => {
+    const asked = (newest += 1);
+    const q = field.value.trim();
+    const found = q ? rows((await get("search", { q })).search) : [];
+    if (asked !== newest) return; // more has been typed since
+    byId("found-summary").textContent = q && !found.length ? `Nothing has “${plain(q)}” in its name.` : "";
+    list.replaceChildren(
+      ...found.map(({ kind, key, name, viewer_hours: watched }) => {
+        const label = kind === "game" ? gameName({ game_key: key, game_id: key, game_name: name }) : channelName({ user_id: key, user_name: name });
+        const link = element("a", element("bdi", label), { href: kind === "game" ? gameUrl(key, range) : channelUrl(key, range) });
+        const what = kind === "game" ? "category" : "channel";
+        const words = watched ? `${what}, ${compact(watched)} viewer-hours on the newest day` : what;
+        return element("li", [link, " ", element("span", words, { class: "note" })]);
+      }),
+    );
+  };
+  let waiting;
+  field.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => show().catch(say), 150);
+  });
+  byId("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    list.querySelector("a")?.click();
+  });
+  byId("search").parentElement.addEventListener("keydown", (event) => {
+    const places = [field, ...list.querySelectorAll("a")];
+    const at = places.indexOf(document.activeElement);
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (at < 0 || !step || !places[at + step]) return;
+    event.preventDefault();
+    places[at + step].focus();
+  });
+}
+
 async function showGames(range, status) {
   const least = byId("min-channels");
   if (!least.reportValidity()) return;
@@ -403,6 +442,7 @@ async function showPage() {
   if (!status.last_day) return say();
   const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
   showRange(status, range, "./");
+  search(range);
   showDownloads(range);
   const asked = [get("viewers", range), get("top-games", range), get("games", { ...range, limit: 10 })];
   const [{ viewers }, days, { games }] = await Promise.all(asked);

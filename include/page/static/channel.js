@@ -1,0 +1,112 @@
+/** The page of one channel. */
+
+import {
+  SERIES, WEEK, amountAxis, byId, channelName, chart, compact, count, day, dayAxis, element, gameName, gameUrl, get, hour,
+  languageName, numbers, plural, query, rows, say, showDownloads, showRange, table, weekHour, weekMap,
+} from "./common.js";
+
+function showDays({ day: days, avg_viewers, peak_viewers }) {
+  const most = peak_viewers.indexOf(Math.max(...peak_viewers));
+  const label =
+    `Bars by day: average viewers while live, up to ${count(Math.max(...avg_viewers))}; points: the peaks, the highest ` +
+    `${count(peak_viewers[most])} on ${day(days[most])}.`;
+  const hover = (what) => `%{y:,.0f} ${what}<br>%{x|%a %-d %b %Y}<extra></extra>`;
+  chart("days-chart", label, (theme, width) => ({
+    traces: [
+      { type: "bar", name: "average", x: days, y: avg_viewers, marker: { color: SERIES[0] }, hovertemplate: hover("on average") },
+      {
+        type: "scatter", mode: "markers", name: "peak", x: days, y: peak_viewers,
+        marker: { color: SERIES[1], symbol: "diamond", size: 8 }, hovertemplate: hover("at the peak"),
+      },
+    ],
+    layout: {
+      xaxis: dayAxis(days.length, width),
+      yaxis: amountAxis("viewers", peak_viewers),
+      bargap: 0.35,
+      showlegend: true,
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: theme.fg } },
+      margin: { l: 8, r: 12, t: 36, b: 8 },
+    },
+  }));
+}
+
+function showHours(hours) {
+  const values = Array(WEEK).fill(0);
+  for (const { weekday, hour: at, nb_sessions } of hours) values[(weekday - 1) * 24 + at] = nb_sessions;
+  const most = Math.max(...values);
+  const sentence = most
+    ? `On air most often on ${weekHour(values.indexOf(most))} (UTC): in ${plural(most, "session")}.`
+    : "No session of a day that has ended.";
+  byId("hours-summary").textContent = sentence;
+  byId("hours-chart").hidden = !most;
+  if (most) weekMap("hours-chart", `Heat map of weekdays and hours. ${sentence}`, values, "sessions");
+}
+
+const time = (text) => `${day(text.slice(0, 10))} ${hour(text)}`;
+
+async function showPage() {
+  say("Loading…");
+  const status = await get("status");
+  const channel = query.get("channel") ?? "";
+  const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
+  byId("channel").value = channel;
+  byId("back").href = `./?${new URLSearchParams(range)}`;
+  if (status.last_day) showRange(status, range, "channel", { channel });
+  const asked = { ...range, channel };
+  const { channel: found, ...about } = await get("channel", asked);
+  const name = channelName({ ...about, user_id: channel });
+  byId("name").replaceChildren(element("bdi", name));
+  document.title = `${name} - Twitch`;
+  // A login has no other characters; whatever else comes is no address.
+  if (/^\w+$/.test(about.user_login ?? "")) byId("twitch").href += about.user_login;
+  else byId("twitch").hidden = true;
+  const [numbersOf] = rows(found);
+  if (!numbersOf) {
+    say(`${name} was not seen from ${range.start} to ${range.end}. There is data from ${status.first_day} to ${status.last_day}.`);
+    return;
+  }
+  byId("content").hidden = false;
+  showDownloads(asked);
+  numbers("numbers", [
+    ["Average viewers while live", count(numbersOf.avg_viewers)],
+    ["Peak", count(numbersOf.peak_viewers)],
+    ["Viewer hours", compact(numbersOf.viewer_hours)],
+    ["Seen in snapshots", `${count(numbersOf.nb_observations)} of ${count(numbersOf.nb_snapshots)}`],
+    ["Days on air", count(numbersOf.nb_days)],
+    ["Language", about.channel_language === null ? "–" : languageName(about.channel_language)],
+  ]);
+  const parts = ["channel-days", "channel-hours", "channel-games", "sessions"];
+  const [days, hours, games, { sessions }] = await Promise.all(parts.map((part) => get(part, asked)));
+  showDays(days["channel-days"]);
+  showHours(rows(hours["channel-hours"]));
+  const link = (game) => element("a", element("bdi", gameName(game)), { href: gameUrl(game.game_key, range) });
+  table(
+    "games-table",
+    [
+      { key: "rank", label: "Rank" },
+      { key: "game_name", label: "Category", isText: true, cell: link },
+      { key: "stream_hours", label: "Hours on air" },
+      { key: "avg_viewers", label: "Average viewers" },
+      { key: "viewer_hours", label: "Viewer hours", show: compact },
+    ],
+    rows(games["channel-games"]),
+    { first: 10, caption: "Categories" },
+  );
+  table(
+    "sessions-table",
+    [
+      { key: "started_at", label: "Went live", isText: true, show: (text) => (text === null ? "–" : time(text)) },
+      { key: "first_seen_at", label: "First seen", show: time },
+      { key: "last_seen_at", label: "Last seen", show: time },
+      { key: "stream_hours", label: "Hours on air" },
+      { key: "avg_viewers", label: "Average viewers" },
+      { key: "peak_viewers", label: "Peak" },
+      { key: "viewer_hours", label: "Viewer hours", show: compact },
+    ],
+    rows(sessions),
+    { first: 20, caption: "Sessions, the newest first" },
+  );
+  say();
+}
+
+showPage().catch(say);
