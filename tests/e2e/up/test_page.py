@@ -219,6 +219,33 @@ def test_a_games_hours_and_languages(watched: Watched, machine: Machine) -> None
     expect(channels).to_have_count(0)
 
 
+def test_search_leads_by_keyboard_to_a_channel(watched: Watched, machine: Machine) -> None:
+    frame = watched.show()
+    frame.locator("#q").fill("no such name")
+    expect(frame.locator("#found-summary")).to_contain_text("Nothing has “no such name” in its name.")
+    frame.locator("#q").fill("NEL 119")
+    expect(frame.locator("#found a")).to_have_text(["Channel 119"])
+    frame.locator("#q").press("ArrowDown")
+    expect(frame.locator("#found a")).to_be_focused()
+    frame.locator("#found a").press("Enter")
+    frame = watched.frame()
+    expect(frame.locator("h1")).to_have_text("Channel 119")
+    expect(frame.locator("#twitch")).to_have_attribute("href", "https://www.twitch.tv/channel_119")
+    expect(frame.locator("#days-chart .barlayer path").first).to_be_attached()
+    expect(frame.locator("#games-table")).to_contain_text("Draughts")
+    assert frame.locator("#sessions-table tbody tr").count() == 1
+    seen = frame.locator("#numbers div", has_text="Seen in snapshots").locator("dd")
+    [(start,)] = ask(machine, "select max(file_name_date) - 6 from {agg_platform_hourly}")
+    [(observations,)] = ask(
+        machine,
+        f"""
+        select sum(nb_observations)::bigint from {{agg_user_viewership}}
+        where user_id = 119 and file_name_date >= '{start}'
+        """,
+    )
+    expect(seen).to_contain_text(f"{observations} of ")
+
+
 def test_names_and_warnings_are_text_and_nothing_else(watched: Watched, machine: Machine) -> None:
     warning = "Raw file <b>x</b> is quarantined."
     report = machine.data_dir / "report.json"
