@@ -11,7 +11,7 @@ import pytest
 from browser import needs_browser
 from machine import Machine, Up
 from playwright.sync_api import Page, expect
-from states import BY_DAY, DIMENSIONS
+from states import DIMENSIONS, HOURLY
 from warehouse import Warehouse
 
 from include.local.services import free_port
@@ -76,7 +76,7 @@ def test_the_ui_shows_the_graph_and_a_green_run(up: Up, tab: Page, tmp_path: Pat
         "stg_streams",
         "int_streams",
         "int_game_snapshots",
-        *BY_DAY,
+        *HOURLY,
         *DIMENSIONS,
         "assert_marts_test",
         "report",
@@ -95,7 +95,7 @@ def test_a_backfill_takes_no_snapshot_and_runs_the_models(machine: Machine, up: 
     states = up.api.call("GET", f"/dags/twitch_streams/dagRuns/{backfilled['dag_run_id']}/taskInstances")
     assert {task["task_id"].rpartition(".")[2]: task["state"] for task in states["task_instances"]} == {
         "extract": "skipped",
-        **dict.fromkeys(["stg_streams", "int_streams", "int_game_snapshots", *BY_DAY, *DIMENSIONS], "success"),
+        **dict.fromkeys(["stg_streams", "int_streams", "int_game_snapshots", *HOURLY, *DIMENSIONS], "success"),
         "assert_marts_test": "success",
         "report": "success",
     }
