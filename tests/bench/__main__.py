@@ -190,7 +190,9 @@ def pages(folder: Path, size: Size) -> Measured:
     answers = page(data_dir, days)
     return [
         *(
-            FigureRow(f"the page of {name}, {length} of {days} days: `{request.format(key='…')}`", seconds, "s")
+            FigureRow(
+                f"the page of {name}, {length} of {days} days: `{request.format(key='…', channel='…')}`", seconds, "s"
+            )
             for (name, length, request), seconds in answers.seconds.items()
         ),
         FigureRow("memory of its server, four requests at once", Spread.of([answers.peak]), "MiB"),

@@ -25,10 +25,34 @@ SERVE = (
     "import sys, uvicorn; from pathlib import Path; from include.page.app import create_app; "
     "uvicorn.run(create_app(Path(sys.argv[1])), port=int(sys.argv[2]), log_level='warning')"
 )
-# What each of the two pages asks for; of the game's, about the game that has most channels.
+# What each of the pages asks for, about the game that has most channels, and a channel that is often live.
 PAGES = {
-    "all games": ("status", "hours", "viewers", "top-games", "games?limit=10", "games?min_channels=5"),
-    "the largest game": ("status", "game?key={key}", "game-days?key={key}", "spread?key={key}"),
+    "all games": (
+        "status",
+        "hours",
+        "viewers",
+        "top-games",
+        "games?limit=10",
+        "games?min_channels=5",
+        "places?viewers=10",
+        "places?viewers=10&language=de",
+        "search?q=_12",
+    ),
+    "the largest game": (
+        "status",
+        "game?key={key}",
+        "game-days?key={key}",
+        "heatmap?key={key}",
+        "languages?key={key}",
+        "spread?key={key}",
+    ),
+    "a channel": (
+        "channel?channel={channel}",
+        "channel-days?channel={channel}",
+        "channel-hours?channel={channel}",
+        "channel-games?channel={channel}",
+        "sessions?channel={channel}",
+    ),
 }
 ANSWERS = 10
 
@@ -49,11 +73,15 @@ def page(data_dir: Path, days: int) -> Answers:
     game = (
         f"select game_key from '{data_dir}/agg_game_viewership.parquet/*/*.parquet' order by nb_channels desc limit 1"
     )
+    often = (
+        f"select user_id from '{data_dir}/agg_user_viewership.parquet/*/*.parquet' "
+        "group by user_id order by sum(nb_observations) desc limit 1"
+    )
     with duckdb.connect() as database:
-        [(key,)] = database.execute(game).fetchall()
+        [(key,)], [(channel,)] = (database.execute(sql).fetchall() for sql in (game, often))
     last = FIRST + timedelta(days=days - 1)
     asked = {
-        (name, length, request): f"{request.format(key=key)}{'&' if '?' in request else '?'}"
+        (name, length, request): f"{request.format(key=key, channel=channel)}{'&' if '?' in request else '?'}"
         f"start={last - timedelta(days=length - 1)}&end={last}"
         for name, requests_ in PAGES.items()
         for length in sorted({min(7, days), days})
