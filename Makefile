@@ -11,7 +11,7 @@ DBT_FILES := $(shell find include/dbt -mindepth 1 -path include/dbt/target -prun
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help venv run up demo reload manifest test test-all faults backfill-check cloud-check image-check server-check soak lint audit format bench lock clean
+.PHONY: help venv run up demo pictures reload manifest test test-all faults backfill-check cloud-check image-check server-check soak lint audit format bench lock clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,9 @@ demo: export HEALTHCHECK_URL =
 demo: export HEALTHCHECK_RELOAD_URL =
 demo: $(MANIFEST) ## Two weeks of simulated history with the web UI on top, in demo/, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m include.local demo
+
+pictures: $(VENV)/.installed-dev ## README's pictures, from what make demo has left in demo/ (needs Chromium)
+	@$(BIN)/python tests/pictures.py
 
 reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14 (both included), or ALL=1
 	@$(BIN)/python -m include.local reload --start '$(START)' --end '$(END)' --all '$(ALL)'

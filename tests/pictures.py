@@ -1,4 +1,4 @@
-"""Makes README's pictures from what `make demo` has left in demo/, in Chromium: .venv/bin/python tests/pictures.py."""
+"""Makes README's pictures from what `make demo` has left in demo/, in Chromium: make pictures."""
 
 from __future__ import annotations
 

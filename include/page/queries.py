@@ -199,8 +199,7 @@ GAME_DAYS = Query(
     of_game=True,
 )
 
-# The hours of the range, and of the one before, of which a category's share is known: those with a snapshot, on days of
-# which there is a file.
+# The hours that are known, of the range and of the one before: those with a snapshot, on days with a file of hours.
 _HOURS = """
     create temp table hours_seen as
     select distinct date_trunc('hour', snapshot_at) as hour_at, file_name_date >= $start::date as is_asked

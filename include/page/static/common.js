@@ -81,7 +81,7 @@ export const plain = (text) => text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u
 export const gameName = (game) =>
   plain(game.game_name ?? (game.game_key === -1 ? "(no category)" : `game ${game.game_id}`));
 const languageNames = new Intl.DisplayNames("en", { type: "language", fallback: "code" });
-/** Of a language code of Helix, some of which are none of a language. */
+/** The name of a language, by Helix's code; some of these codes stand for no language. */
 export function languageName(code) {
   const others = { "": "(none)", other: "Other", asl: "American Sign Language", "zh-hk": "Chinese (Hong Kong)" };
   return others[code] ?? (/^[a-z]{2,3}$/.test(code) ? languageNames.of(code) : plain(code));
@@ -247,6 +247,31 @@ export const amountAxis = (title, values) => ({
   rangemode: "tozero",
   nticks: 6,
 });
+
+/** Bars of a day's average viewers, with its peak above. */
+export function dayBars(id, label, { day: days, avg_viewers: averages, peak_viewers: peaks }) {
+  const hover = (what) => `%{y:,.0f} ${what}<br>%{x|%a %-d %b %Y}<extra></extra>`;
+  return chart(id, label, (theme, width) => ({
+    traces: [
+      {
+        type: "bar", name: "average", x: days, y: averages,
+        marker: { color: SERIES[0] }, hovertemplate: hover("on average"),
+      },
+      {
+        type: "scatter", mode: "markers", name: "peak", x: days, y: peaks,
+        marker: { color: SERIES[1], symbol: "diamond", size: 8 }, hovertemplate: hover("at the peak"),
+      },
+    ],
+    layout: {
+      xaxis: dayAxis(days.length, width),
+      yaxis: amountAxis("viewers", peaks),
+      bargap: 0.35,
+      showlegend: true,
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: theme.fg } },
+      margin: { l: 8, r: 12, t: 36, b: 8 },
+    },
+  }));
+}
 
 export const WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 export const WEEK = 7 * 24;

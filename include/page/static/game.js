@@ -1,37 +1,18 @@
 /** The page of one game. */
 
 import {
-  SERIES, WEEK, amountAxis, byId, change, channelName, channelUrl, chart, compact, count, day, dayAxis, element, gameName,
-  get, gini, languageName, numbers, percent, plural, query, rows, say, showDownloads, showRange, table, utc, weekHour,
+  SERIES, WEEK, byId, change, channelName, channelUrl, chart, compact, count, day, dayBars, element, gameName, get,
+  gini, languageName, numbers, percent, plural, query, rows, say, showDownloads, showRange, table, utc, weekHour,
   weekMap,
 } from "./common.js";
 
-function showDays({ day: days, avg_viewers, peak_viewers }) {
+function showDays(daily) {
+  const { day: days, avg_viewers, peak_viewers } = daily;
   const most = peak_viewers.indexOf(Math.max(...peak_viewers));
   const label =
     `Bars by day: average viewers from ${count(Math.min(...avg_viewers))} to ${count(Math.max(...avg_viewers))}; ` +
     `points: the peaks, the highest ${count(peak_viewers[most])} on ${day(days[most])}.`;
-  const hover = (what) => `%{y:,.0f} ${what}<br>%{x|%a %-d %b %Y}<extra></extra>`;
-  chart("game-days-chart", label, (theme, width) => ({
-    traces: [
-      {
-        type: "bar", name: "average", x: days, y: avg_viewers,
-        marker: { color: SERIES[0] }, hovertemplate: hover("on average"),
-      },
-      {
-        type: "scatter", mode: "markers", name: "peak", x: days, y: peak_viewers,
-        marker: { color: SERIES[1], symbol: "diamond", size: 8 }, hovertemplate: hover("at the peak"),
-      },
-    ],
-    layout: {
-      xaxis: dayAxis(days.length, width),
-      yaxis: amountAxis("viewers", peak_viewers),
-      bargap: 0.35,
-      showlegend: true,
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: theme.fg } },
-      margin: { l: 8, r: 12, t: 36, b: 8 },
-    },
-  }));
+  dayBars("game-days-chart", label, daily);
 }
 
 function showSpread({ distribution, lorenz }, fewest) {

@@ -7,7 +7,7 @@ snapshots as (
     from {{ snapshots() }} as snapshots
 ),
 
--- By numbers only: texts of all rows would not fit into memory.
+-- Without languages and other texts, which would not fit into memory for all rows.
 by_category as (
     select
         file_name_date,
@@ -36,20 +36,21 @@ streams as (
         sum(stream_hours) as stream_hours,
         sum(viewer_hours) as viewer_hours,
         count(nullif(game_key, -1)) as nb_games,
-        max_by(game_key, (stream_hours, game_key)) as main_game_key,
+        -- six sixths of an hour are a little less than one
+        max_by(game_key, (round(stream_hours, 9), game_key)) as main_game_key,
         min(first_place) as first_place,
         max(last_place) as last_place
     from by_category
     group by file_name_date, id
 )
 
--- The last row says whose stream it is, since when, and in which language.
+-- The last row of the day gives the channel, the start and the language.
 select
     -- keys
     streams.file_name_date,
     streams.id as stream_id,
 
-    -- whose, and since when
+    -- as of the last row
     seen.user_id,
     seen.started_at,
     coalesce(seen.language, '') as language,

@@ -2,7 +2,7 @@ select
     -- keys
     stream_id,
 
-    -- whose, by its last day
+    -- as of its last day
     max_by(user_id, file_name_date) as user_id,
     max_by(started_at, file_name_date) as started_at,
     max_by(language, file_name_date) as language,
