@@ -1,4 +1,4 @@
-"""The page's web app: three HTML pages, what they are made of, and their data as JSON, CSV or Parquet."""
+"""The page's web app: four HTML pages, what they are made of, and their data as JSON, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import orjson
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
 
 from include.line import LeftError, Line
 from include.page.data import Asked, Data, Use
@@ -28,6 +29,8 @@ from include.page.queries import QUERIES, SPREAD
 T = TypeVar("T")
 
 STATIC = Path(__file__).with_name("static")
+TEMPLATES = Jinja2Templates(Path(__file__).with_name("templates"))
+PAGES = {"/": "index.html", "/game": "game.html", "/channel": "channel.html", "/compare": "compare.html"}
 
 # Plotly would write its styles into the page; the page's own style sheet has those that it needs.
 HEADERS = {
@@ -48,9 +51,10 @@ FORMATS: dict[str, tuple[Use[Any], str]] = {
 MOST_WAITING = 32
 
 Name = Literal[
-    "hours", "viewers", "games", "top-games", "places",
+    "hours", "coverage", "viewers", "games", "top-games", "places",
     "game", "game-days", "heatmap", "languages", "distribution", "lorenz", "channels",
-    "search", "channel", "channel-days", "channel-hours", "channel-games", "sessions",
+    "search", "channel", "channel-days", "channel-hours", "channel-games", "channel-places", "sessions",
+    "compared-games", "compared-channels",
 ]  # fmt: skip
 
 
@@ -67,13 +71,19 @@ def create_app(data_dir: Path, now: Callable[[], datetime] | None = None) -> Fas
     app.add_exception_handler(PageError, _told)
     app.add_exception_handler(LeftError, _left)
     app.add_exception_handler(RequestValidationError, _refused)
-    app.add_api_route("/", lambda: FileResponse(STATIC / "index.html"))
-    app.add_api_route("/game", lambda: FileResponse(STATIC / "game.html"))
-    app.add_api_route("/channel", lambda: FileResponse(STATIC / "channel.html"))
+    for path, page in PAGES.items():
+        app.add_api_route(path, _page(page))
     app.add_api_route("/static/plotly.min.js", _plotly)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.include_router(_data_routes(Data(Reader(data_dir), now or (lambda: datetime.now(UTC).replace(tzinfo=None)))))
     return app
+
+
+def _page(template: str) -> Callable[[Request], Response]:
+    def page(request: Request) -> Response:
+        return TEMPLATES.TemplateResponse(request, template)
+
+    return page
 
 
 def _data_routes(data: Data) -> APIRouter:
@@ -102,8 +112,7 @@ def _data_routes(data: Data) -> APIRouter:
         about, tables = await _in_turn(in_line, request, data.tables, (name,), asked, use)
         if format == "json":
             return _json({**about, **tables})
-        of = f"-game-{asked.key}" if QUERIES[name].of_game else ""
-        of += f"-{asked.channel}" if QUERIES[name].of_channel else ""
+        of = {"game": f"-game-{asked.key}", "channel": f"-{asked.channel}"}.get(QUERIES[name].about or "", "")
         saved_as = f"twitch-{name}{of}-{about['start']}-{about['end']}.{format}"
         headers = {"Content-Disposition": f'attachment; filename="{saved_as}"', "Cache-Control": "no-store"}
         return Response(tables[name], media_type=media_type, headers=headers)
@@ -134,7 +143,7 @@ async def _left(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
-    return _json({"detail": "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in wrong)}, 422)
+    return _json({"detail": "; ".join(f"{e['loc'][1]}: {e['msg']}" for e in wrong)}, 422)
 
 
 def _json(content: object, status: int = 200) -> Response:

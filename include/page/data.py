@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, TypeVar
@@ -19,6 +19,7 @@ from include.page.queries import (
     NAMES_OF_GAME,
     NOW_AND_BEFORE,
     QUERIES,
+    About,
 )
 
 T = TypeVar("T")
@@ -28,6 +29,13 @@ DEFAULT_DAYS = 7
 MAX_DAYS = 3700
 # Two months of snapshots are as many points as a line shows; a longer range has a point a day.
 HOURLY_DAYS = 62
+# Where the names are of what a table is about.
+NAMED_BY: dict[About, tuple[str, ...]] = {
+    "game": tuple(NAMES_OF_GAME),
+    "games": tuple(NAMES_OF_GAME),
+    "channel": ("dim_users",),
+    "channels": ("dim_users",),
+}
 STALE_AFTER = timedelta(hours=2)
 # A snapshot that lies further ahead was dated by a wrong clock.
 AHEAD_AFTER = timedelta(hours=1)
@@ -35,6 +43,7 @@ AHEAD_AFTER = timedelta(hours=1)
 REPORT = "report.json"
 REPORT_BYTES = 1_000_000
 MOST_WARNINGS = 20
+MOST_COMPARED = 5
 WARNING_LENGTH = 500
 
 
@@ -52,6 +61,8 @@ class Asked:
         viewers: of the channel that looks for a place.
         language: of the streams; `*` for all.
         channel: the channel's `user_id`.
+        games: those that are compared, by `game_key`.
+        channels: those that are compared, by `user_id`.
         q: a part of the name that is looked for.
     """
 
@@ -64,6 +75,8 @@ class Asked:
     viewers: Annotated[int, InQuery(ge=0, lt=2**31)] = 10
     language: Annotated[str, InQuery(max_length=20)] = "*"
     channel: Annotated[int | None, InQuery(ge=0, lt=2**63)] = None
+    games: Annotated[list[int] | None, InQuery(max_length=MOST_COMPARED)] = None
+    channels: Annotated[list[int] | None, InQuery(max_length=MOST_COMPARED)] = None
     q: Annotated[str, InQuery(max_length=100)] = ""
 
 
@@ -120,11 +133,9 @@ class Data:
             PageError: there is no such range or game, or the files cannot be read.
         """
         queries = {name: QUERIES[name] for name in names}
-        is_of_game = any(query.of_game for query in queries.values())
+        members = {query.about for query in queries.values() if query.about}
         reads = {dataset for query in queries.values() for dataset in query.reads}
-        reads |= set(NAMES_OF_GAME) if is_of_game else set()
-        is_of_channel = any(query.of_channel for query in queries.values())
-        reads |= {"dim_users"} if is_of_channel else set()
+        reads |= {dataset for member in members for dataset in NAMED_BY[member]}
         days, now = self._days(), self.now()
         start, end = _range(asked, self._default_range(days))
         if "search" in names:
@@ -145,6 +156,8 @@ class Data:
             "viewers": asked.viewers,
             "language": asked.language,
             "user_id": asked.channel,
+            "games": asked.games,
+            "channels": asked.channels,
             "q": asked.q.strip(),
         }
         # As many days before, or as many as there can be.
@@ -158,8 +171,7 @@ class Data:
             return by_day | {name: self.reader.files(name) for name in reads & set(DIMENSIONS)}
 
         def made(tables: Tables) -> tuple[dict[str, object], dict[str, T]]:
-            member = _game(tables, asked.key) if is_of_game else {}
-            member |= _channel(tables, asked.channel) if is_of_channel else {}
+            member = {name: value for about in members for name, value in _named(tables, about, asked).items()}
             for statement in dict.fromkeys(s for query in queries.values() for s in query.before):
                 tables.execute(statement, {**parameters, **member})
             return {**about, **member}, {
@@ -208,13 +220,28 @@ def _range(asked: Asked, default: tuple[date, date]) -> tuple[date, date]:
     return start, end
 
 
+def _named(tables: Tables, about: About, asked: Asked) -> dict[str, object]:
+    """The names of what a table is about."""
+    games: Sequence[int | None] = asked.games or [None]
+    channels: Sequence[int | None] = asked.channels or [None]
+    match about:
+        case "game":
+            return _game(tables, asked.key)
+        case "channel":
+            return _channel(tables, asked.channel)
+        case "games":
+            return {"compared": [{"key": key, **_game(tables, key)} for key in games]}
+        case "channels":
+            return {"compared": [{"key": key, **_channel(tables, key)} for key in channels]}
+
+
 def _game(tables: Tables, key: int | None) -> dict[str, object]:
     if key is None:
-        raise PageError(422, "key: which game? Its game_key is missing.")
+        raise PageError(422, "key: which category? Its game_key is missing.")
     for sql in NAMES_OF_GAME.values():
         if found := tables.execute(sql, {"key": key}).fetchone():
             return {"game_id": found[0], "game_name": found[1]}
-    raise PageError(404, f"There is no game with the key {key}.")
+    raise PageError(404, f"There is no category with the key {key}.")
 
 
 def _channel(tables: Tables, user_id: int | None) -> dict[str, object]:

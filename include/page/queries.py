@@ -19,7 +19,9 @@ range that saw it in the game; the same minimum of channels holds for the range.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+About = Literal["game", "channel", "games", "channels"]
 
 
 class Query(NamedTuple):
@@ -29,17 +31,16 @@ class Query(NamedTuple):
         reads: the data sets in `sql` and `before`; those with a partition a day are read within the range alone.
         sql: the table.
         before: statements that `sql` builds on.
-        of_game: it is about one game, `$key`, which the facts know as `$game_id`.
+        about: what it is about: one game (`$key`, which the facts know as `$game_id`), one channel (`$user_id`), or
+            several of them (`$games`, `$channels`) that are compared, in this order; or all of the range.
         compares: it reads as many days before the range, too, to tell what has changed.
-        of_channel: it is about one channel, `$user_id`.
     """
 
     reads: tuple[str, ...]
     sql: str
     before: tuple[str, ...] = ()
-    of_game: bool = False
+    about: About | None = None
     compares: bool = False
-    of_channel: bool = False
 
 
 # As the dbt var `concentration_min_channels`, for days that were written under an earlier rule, and for the facts.
@@ -71,15 +72,15 @@ _GAMES = """
     group by game_key
 """
 
-# In the order of the hours; what began at 20:07 is the snapshot of 20:00.
-HOURS = Query(
-    ("agg_platform_hourly",),
-    """
+# What began at 20:07 is the snapshot of 20:00.
+_HOURS_OF_RANGE = """
+    create temp table hours_of_range as
     with seen as (
         select
             date_trunc('hour', snapshot_at) as hour,
             min(snapshot_at) as snapshot_at,
-            arg_min(nb_streams, snapshot_at) as nb_streams
+            arg_min(nb_streams, snapshot_at) as nb_streams,
+            count(*) as nb_snapshots
         from {agg_platform_hourly}
         where snapshot_at is not null
         group by all
@@ -95,11 +96,29 @@ HOURS = Query(
             else 'missing'
         end as state,
         seen.snapshot_at,
-        seen.nb_streams
+        seen.nb_streams,
+        seen.nb_snapshots
     from generate_series($start::timestamp, $end::timestamp + interval 23 hours, interval 1 hour) as hours (hour)
     left join seen using (hour)
-    order by hour
+"""
+
+HOURS = Query(
+    ("agg_platform_hourly",),
+    "select * from hours_of_range order by hour",
+    (_HOURS_OF_RANGE,),
+)
+
+# What stands behind the numbers of a range: the hours that should have a snapshot by now, and those that have.
+COVERAGE = Query(
+    ("agg_platform_hourly",),
+    """
+    select
+        count(*) filter (state = 'there') as nb_hours,
+        count(*) filter (state in ('there', 'missing')) as nb_hours_due,
+        coalesce(sum(nb_snapshots), 0)::bigint as nb_snapshots
+    from hours_of_range
     """,
+    (_HOURS_OF_RANGE,),
 )
 
 # A point a snapshot, or a day where the points of a long range would run together.
@@ -153,7 +172,7 @@ GAME = Query(
     where game_key = $key
     """,
     (_GAMES,),
-    of_game=True,
+    about="game",
     compares=True,
 )
 
@@ -196,7 +215,7 @@ GAME_DAYS = Query(
     group by day
     order by day
     """,
-    of_game=True,
+    about="game",
 )
 
 # The hours that are known, of the range and of the one before: those with a snapshot, on days with a file of hours.
@@ -290,7 +309,7 @@ HEATMAP = Query(
     order by weekday, hour
     """,
     (_HOURS,),
-    of_game=True,
+    about="game",
 )
 
 LANGUAGES = Query(
@@ -310,7 +329,7 @@ LANGUAGES = Query(
     order by rank
     """,
     (_HOURS,),
-    of_game=True,
+    about="game",
 )
 
 # The facts are sorted by game: who asks for one leaves most of them alone. Older facts have no sums, but their average
@@ -364,7 +383,7 @@ DISTRIBUTION = Query(
     )
     """,
     (_CHANNELS, _LEVELS),
-    of_game=True,
+    about="game",
 )
 
 # One point in each hundredth of either axis: enough for the eye, where the curve is flat and where it is steep.
@@ -381,7 +400,7 @@ LORENZ = Query(
     order by channel_share
     """,
     (_CHANNELS, _LEVELS),
-    of_game=True,
+    about="game",
 )
 
 CHANNELS = Query(
@@ -403,7 +422,50 @@ CHANNELS = Query(
     order by rank
     """,
     (_CHANNELS,),
-    of_game=True,
+    about="game",
+)
+
+# A point an hour, or a day where the points of a long range would run together.
+COMPARED_GAMES = Query(
+    ("agg_platform_hourly", "agg_game_hourly"),
+    """
+    select
+        game_key as key,
+        case when $end::date - $start::date < $hourly_days then hour_at else date_trunc('day', hour_at) end as time,
+        avg(coalesce(avg_viewers, 0)) as avg_viewers,
+        avg(coalesce(avg_streams, 0)) as avg_streams,
+        count(*) as nb_hours
+    from (select unnest($games::bigint[]) as game_key) as games
+    cross join hours_seen
+    left join (
+        select game_key, hour_at, avg_viewers, avg_streams
+        from {agg_game_hourly}
+        where language = '*' and game_key in (select unnest($games::bigint[]))
+    ) as hourly using (game_key, hour_at)
+    group by key, time
+    order by list_position($games::bigint[], key), time
+    """,
+    (_HOURS,),
+    about="games",
+)
+
+COMPARED_CHANNELS = Query(
+    ("agg_user_viewership", "agg_platform_hourly"),
+    """
+    select
+        user_id as key,
+        file_name_date as time,
+        coalesce(avg_viewers, 0) as avg_viewers,
+        coalesce(viewer_hours, 0) as viewer_hours,
+        coalesce(nb_observations, 0) as nb_observations
+    from (select unnest($channels::bigint[]) as user_id) as channels
+    cross join (select distinct file_name_date from {agg_platform_hourly}) as days
+    left join (
+        select * from {agg_user_viewership} where user_id in (select unnest($channels::bigint[]))
+    ) as seen using (user_id, file_name_date)
+    order by list_position($channels::bigint[], key), time
+    """,
+    about="channels",
 )
 
 # By any part of the name; the most watched of the newest day first, those that were not on air last.
@@ -447,7 +509,7 @@ CHANNEL = Query(
     where user_id = $user_id
     having count(*) > 0
     """,
-    of_channel=True,
+    about="channel",
 )
 
 CHANNEL_DAYS = Query(
@@ -463,7 +525,7 @@ CHANNEL_DAYS = Query(
     left join (select * from {agg_user_viewership} where user_id = $user_id) as seen using (file_name_date)
     order by day
     """,
-    of_channel=True,
+    about="channel",
 )
 
 # The days of a stream together; by the day on which the range begins or ends, a part of it.
@@ -488,7 +550,7 @@ SESSIONS = Query(
     ("agg_stream_daily",),
     "select * from sessions order by first_seen_at desc, stream_id",
     (_SESSIONS,),
-    of_channel=True,
+    about="channel",
 )
 
 # The hours of a week, Monday first, with the number of sessions that were on air then.
@@ -504,7 +566,7 @@ CHANNEL_HOURS = Query(
     order by weekday, hour
     """,
     (_SESSIONS,),
-    of_channel=True,
+    about="channel",
 )
 
 # By the main category of each stream and day.
@@ -525,7 +587,37 @@ CHANNEL_GAMES = Query(
     group by main_game_key
     order by rank
     """,
-    of_channel=True,
+    about="channel",
+)
+
+# By viewer hours among all channels of the category. Older facts have none.
+CHANNEL_PLACES = Query(
+    ("fact_streams",),
+    """
+    with own as (
+        select game_id, round(sum(viewer_hours), 6) as viewer_hours
+        from {fact_streams}
+        where user_id = $user_id
+        group by game_id
+    ),
+    watched as (
+        select game_id, user_id, round(sum(viewer_hours), 6) as viewer_hours
+        from {fact_streams}
+        where game_id in (select game_id from own) or game_id is null
+        group by game_id, user_id
+    )
+    select
+        coalesce(own.game_id, -1) as game_key,
+        own.viewer_hours,
+        1 + count(*) filter (watched.viewer_hours > own.viewer_hours) as place,
+        count(*) as nb_channels
+    from own
+    join watched on own.game_id is not distinct from watched.game_id
+    where own.viewer_hours is not null
+    group by all
+    order by game_key
+    """,
+    about="channel",
 )
 
 # The facts are the slow part of a game's page: it reads them once for these three.
@@ -533,6 +625,7 @@ SPREAD = ("distribution", "lorenz", "channels")
 
 QUERIES = {
     "hours": HOURS,
+    "coverage": COVERAGE,
     "viewers": VIEWERS,
     "games": GAMES,
     "top-games": TOP_GAMES,
@@ -549,7 +642,10 @@ QUERIES = {
     "channel-days": CHANNEL_DAYS,
     "channel-hours": CHANNEL_HOURS,
     "channel-games": CHANNEL_GAMES,
+    "channel-places": CHANNEL_PLACES,
     "sessions": SESSIONS,
+    "compared-games": COMPARED_GAMES,
+    "compared-channels": COMPARED_CHANNELS,
 }
 
 # And the newest one that lies ahead of the clock.

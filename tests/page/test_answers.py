@@ -269,3 +269,62 @@ def test_a_channels_numbers(ask: Any, raw: Raw) -> None:
     games = ask("channel-games", **asked)
     assert sum(row["viewer_hours"] for row in games) == pytest.approx(sum(row["viewer_hours"] for row in sessions))
     assert [row["stream_hours"] for row in games] == sorted((row["stream_hours"] for row in games), reverse=True)
+
+
+def test_the_hours_of_a_range_that_have_a_snapshot(ask: Any, raw: Raw) -> None:
+    hours = hours_of(raw, START, END)
+    due = int((NOW.replace(minute=0) - datetime.combine(START, datetime.min.time())).total_seconds() / 3600)
+    is_now_there = NOW.replace(minute=0) in hours
+    assert ask("coverage", start=START, end=END) == [
+        {
+            "nb_hours": len(hours),
+            "nb_hours_due": due + is_now_there,
+            "nb_snapshots": sum(len(files) for files in hours.values()),
+        }
+    ]
+
+
+def test_categories_side_by_side(ask: Any, raw: Raw, snapshots: Snapshots) -> None:
+    games = [4_294_967_297, -1, 509_658]
+    hours = hours_of(raw, START, END)
+    shown = ask("compared-games", start=START, end=END, games=games)
+    assert [(row["key"], row["time"]) for row in shown] == [
+        (game, hour.isoformat()) for game in games for hour in sorted(hours)
+    ]
+    for row in shown:
+        files = hours[datetime.fromisoformat(row["time"])]
+        for column, of in (("avg_viewers", viewers), ("avg_streams", len)):
+            assert row[column] == pytest.approx(
+                snapshots.mean(files, of, lambda one, game=row["key"]: one.game == game)
+            )
+
+
+def test_channels_side_by_side(ask: Any, raw: Raw) -> None:
+    of_each = grouped((one for one in raw.seen if START <= one.day <= END), lambda one: one.user)
+    channels = sorted(of_each, key=lambda user: len(of_each[user]))[::20][:5]
+    shown = ask("compared-channels", start=START, end=END, channels=channels)
+    days = sorted({at.date() for at, *_ in raw.snapshots.values() if START <= at.date() <= END})
+    assert [(row["key"], row["time"]) for row in shown] == [(user, str(day)) for user in channels for day in days]
+    for row in shown:
+        seen = [one.viewers for one in of_each[row["key"]] if str(one.day) == row["time"]]
+        assert row["nb_observations"] == len(seen)
+        assert row["avg_viewers"] == pytest.approx(fmean(seen) if seen else 0)
+
+
+def test_a_channels_place_in_its_categories(ask: Any, raw: Raw) -> None:
+    """By viewer hours: an hour's snapshots share it."""
+    hours = hours_of(raw, START, END)
+    weight = {file: 1 / len(files) for files in hours.values() for file in files}
+    watched: dict[tuple[int, int], float] = defaultdict(float)
+    for one in raw.seen:
+        if START <= one.day <= END:
+            watched[one.game, one.user] += one.viewers * weight[one.file]
+    for channel in sorted({user for _, user in watched})[::25]:
+        shown = {row["game_key"]: row for row in ask("channel-places", start=START, end=END, channel=channel)}
+        assert shown.keys() == {game for game, user in watched if user == channel}
+        for game, row in shown.items():
+            others = [round(hours, 6) for (other, _), hours in watched.items() if other == game]
+            own = round(watched[game, channel], 6)
+            assert row["viewer_hours"] == pytest.approx(own)
+            assert row["nb_channels"] == len(others)
+            assert row["place"] == 1 + sum(h > own for h in others)

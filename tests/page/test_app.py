@@ -11,7 +11,7 @@ import selectors
 import shutil
 import unicodedata
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -27,13 +27,14 @@ from playwright.sync_api import expect
 from web import Slow, serving, status_of
 
 from include.page import parquet
-from include.page.app import MOST_WAITING, STATIC, create_app
+from include.page.app import MOST_WAITING, PAGES, STATIC, create_app
 from include.page.formats import SIGNS, as_csv, as_text
 from include.page.parquet import File, Reader
 from include.page.queries import QUERIES
 
 ALL = {"start": DAYS[0], "end": DAYS[-1]}
-PAGES = ["/", "/game", "/channel"]
+# What each table is asked about.
+MEMBER = {"game": {"key": 7}, "channel": {"channel": 2}, "games": {"games": [7, -1]}, "channels": {"channels": [2, 4]}}
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -95,9 +96,14 @@ def test_a_range_without_data(client: TestClient) -> None:
         (422, "prod.duckdb", "name: "),
         (422, "game?key=x", "key: "),
         (422, "game?key=99999999999999999999", "key: "),
-        (422, "spread", "key: which game?"),
-        (404, "spread?key=12345", "There is no game with the key 12345."),
-        (404, "channels?key=12345&format=csv", "There is no game with the key 12345."),
+        (422, "spread", "key: which category?"),
+        (404, "spread?key=12345", "There is no category with the key 12345."),
+        (404, "channels?key=12345&format=csv", "There is no category with the key 12345."),
+        (422, "compared-games", "key: which category?"),
+        (404, "compared-games?games=7&games=12345", "There is no category with the key 12345."),
+        (422, "compared-games?games=1&games=2&games=3&games=4&games=5&games=6", "games: "),
+        (422, "compared-channels?channels=x", "channels: "),
+        (404, "compared-channels?channels=12345678", "There is no channel with the id 12345678."),
         (422, "sessions", "channel: which channel?"),
         (404, "channel?channel=12345678", "There is no channel with the id 12345678."),
     ],
@@ -110,12 +116,12 @@ def test_what_is_wrong_is_said(client: TestClient, status: int, path: str, says:
 @pytest.mark.promise("a channel's name is a formula in some spreadsheet", "the CSV holds it as text, Parquet as it is")
 @pytest.mark.parametrize("name", QUERIES)
 def test_downloads_are_what_is_shown(client: TestClient, name: str, tmp_path: Path) -> None:
-    asked = {**ALL, "q": "a", **({"key": 7} if QUERIES[name].of_game else {})}
-    asked |= {"channel": 2} if QUERIES[name].of_channel else {}
+    about = QUERIES[name].about
+    asked = {**ALL, "q": "a", **(MEMBER[about] if about else {})}
     shown = client.get(f"/data/{name}", params=asked).json()[name]
     for suffix in ("csv", "parquet"):
         answer = client.get(f"/data/{name}", params={**asked, "format": suffix})
-        of = "-game-7" if QUERIES[name].of_game else "-2" if QUERIES[name].of_channel else ""
+        of = {"game": "-game-7", "channel": "-2"}.get(about or "", "")
         first = {"hours": "2026-03-04", "search": "2026-03-10"}.get(name, "2026-03-07")
         saved_as = f'attachment; filename="twitch-{name}{of}-{first}-2026-03-10.{suffix}"'
         assert answer.headers["content-disposition"] == saved_as
@@ -359,3 +365,29 @@ def test_the_page_comes_again_when_too_many_wait(slow: Slow) -> None:
         expect(page.locator("#figures")).to_be_visible()
         expect(page.locator("#status")).to_have_text("")
     assert {status_of(client)[0] for client in clients} == {200}
+
+
+@pytest.mark.airflow
+@needs_browser
+def test_one_snapshot_is_a_number_and_no_line(tmp_path: Path) -> None:
+    snapshot = {"snapshot_at": datetime.fromisoformat("2026-03-10T14:07"), "nb_streams": 12, "nb_viewers": 3456}
+    write(
+        partition(tmp_path, "agg_platform_hourly", DAYS[-1]),
+        "agg_platform_hourly",
+        [{**snapshot, "nb_channels": 12, "nb_games": 1}],
+    )
+    game = {
+        "game_key": 7,
+        "game_id": 7,
+        "game_name": "A game",
+        "nb_channels": 12,
+        "avg_viewers": 5.0,
+        "viewer_hours": 5.0,
+    }
+    write(partition(tmp_path, "agg_game_viewership", DAYS[-1]), "agg_game_viewership", [game])
+    with serving(create_app(tmp_path, lambda: NOW)) as port, blank_page() as page:
+        page.goto(f"http://127.0.0.1:{port}/")
+        expect(page.locator("#viewers-summary")).to_have_text(
+            "3,456 viewers of 12 streams on Tue 10 Mar 14:07: one snapshot, and no line yet."
+        )
+        expect(page.locator("#viewers-chart")).to_be_hidden()

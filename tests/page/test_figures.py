@@ -12,7 +12,7 @@ import yaml
 from fastapi.testclient import TestClient
 from page_data import DAYS, GAMES, HOSTILE, NOW, Made, Row, Table, partition, write
 
-from include.page.app import STATIC, create_app
+from include.page.app import create_app
 from include.page.queries import CONCENTRATION_MIN_CHANNELS
 from include.settings import DBT_PROJECT
 
@@ -109,6 +109,12 @@ def test_hours_that_are_missing(made: Made, table: Table) -> None:
     assert len(shown) == 7 * 24 and shown[0]["hour"] == "2026-03-04T00:00:00"
     assert [row["state"] for row in shown] == [expected(datetime.fromisoformat(row["hour"])) for row in shown]
     assert sum(row["state"] == "missing" for row in shown) == 24 + 3
+    [coverage] = table("coverage", **ALL)
+    assert coverage == {
+        "nb_hours": len(there),
+        "nb_hours_due": len(there) + 24 + 3,
+        "nb_snapshots": len(made.snapshots),
+    }
 
 
 def test_an_hour_is_due_until_it_is_over(made: Made) -> None:
@@ -232,8 +238,9 @@ def test_concentration_needs_ten_channels(tmp_path: Path, channels: int) -> None
 def test_the_minimum_of_channels_is_that_of_the_marts_and_is_said() -> None:
     project = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text())
     assert project["vars"]["concentration_min_channels"] == CONCENTRATION_MIN_CHANNELS
-    for page in ("index.html", "game.html"):
-        words = " ".join((STATIC / page).read_text().split())
+    client = TestClient(create_app(Path()))
+    for page in ("/", "/game"):
+        words = " ".join(client.get(page).text.split())
         assert f"fewer than {CONCENTRATION_MIN_CHANNELS} channels" in words
 
 

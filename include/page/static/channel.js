@@ -1,7 +1,7 @@
 /** The page of one channel. */
 
 import {
-  WEEK, byId, channelName, compact, count, day, dayBars, element, gameName, gameUrl, get, hour,
+  WEEK, byId, channelName, compact, compareUrl, count, day, dayBars, element, gameName, gameUrl, get, hour,
   languageName, numbers, plural, query, rows, say, showDownloads, showRange, table, weekHour, weekMap,
 } from "./common.js";
 
@@ -35,7 +35,8 @@ async function showPage() {
   const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
   byId("channel").value = channel;
   byId("back").href = `./?${new URLSearchParams(range)}`;
-  if (status.last_day) showRange(status, range, "channel", { channel });
+  byId("compare").href = compareUrl("channels", [channel], range);
+  if (status.last_day) showRange(status, range, "channel", [["channel", channel]]).catch(say);
   const asked = { ...range, channel };
   const { channel: found, ...about } = await get("channel", asked);
   const name = channelName({ ...about, user_id: channel });
@@ -59,11 +60,16 @@ async function showPage() {
     ["Days on air", count(numbersOf.nb_days)],
     ["Language", about.channel_language === null ? "–" : languageName(about.channel_language)],
   ]);
-  const parts = ["channel-days", "channel-hours", "channel-games", "sessions"];
-  const [days, hours, games, { sessions }] = await Promise.all(parts.map((part) => get(part, asked)));
+  const parts = ["channel-days", "channel-hours", "channel-games", "sessions", "channel-places"];
+  const [days, hours, games, { sessions }, places] = await Promise.all(parts.map((part) => get(part, asked)));
   showDays(days["channel-days"]);
   showHours(rows(hours["channel-hours"]));
   const link = (game) => element("a", element("bdi", gameName(game)), { href: gameUrl(game.game_key, range) });
+  const placed = new Map(rows(places["channel-places"]).map((place) => [place.game_key, place]));
+  const placeOf = ({ game_key: key }) => {
+    const found = placed.get(key);
+    return found ? `${count(found.place)} of ${count(found.nb_channels)}` : "–";
+  };
   table(
     "games-table",
     [
@@ -72,6 +78,7 @@ async function showPage() {
       { key: "stream_hours", label: "Hours on air" },
       { key: "avg_viewers", label: "Average viewers" },
       { key: "viewer_hours", label: "Viewer hours", show: compact },
+      { key: "place", label: "Place among its channels", cell: placeOf },
     ],
     rows(games["channel-games"]),
     { first: 10, caption: "Categories" },

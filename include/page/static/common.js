@@ -1,4 +1,4 @@
-/** What both pages share: requests, numbers, Airflow's theme, charts and tables. */
+/** What all pages share: requests, numbers, Airflow's theme, charts and tables. */
 
 export const byId = (id) => document.getElementById(id);
 export const query = new URLSearchParams(location.search);
@@ -13,9 +13,11 @@ export function element(tag, content = "", attributes = {}) {
 
 // Requests
 
-/** The address of a table of the page; values that are null are left out. */
-export const dataUrl = (name, parameters) =>
-  `data/${name}?${new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null))}`;
+/** The address of a table of the page: a list gives its name more than once, what is null not at all. */
+export function dataUrl(name, parameters) {
+  const pairs = Object.entries(parameters).flatMap(([key, values]) => [values].flat().map((value) => [key, value]));
+  return `data/${name}?${new URLSearchParams(pairs.filter(([, value]) => value !== null))}`;
+}
 
 const MAX_RETRIES = 5;
 
@@ -79,7 +81,7 @@ export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one
 /** Other people's text without the marks that turn the direction of what follows. */
 export const plain = (text) => text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
 export const gameName = (game) =>
-  plain(game.game_name ?? (game.game_key === -1 ? "(no category)" : `game ${game.game_id}`));
+  plain(game.game_name ?? (game.game_key === -1 ? "(no category)" : `category ${game.game_id}`));
 const languageNames = new Intl.DisplayNames("en", { type: "language", fallback: "code" });
 /** The name of a language, by Helix's code; some of these codes stand for no language. */
 export function languageName(code) {
@@ -92,12 +94,18 @@ export const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;
 
 export const channelName = (channel) => plain(channel.user_name ?? channel.user_login ?? String(channel.user_id));
 export const channelUrl = (channel, range) => `channel?${new URLSearchParams({ channel, start: range.start, end: range.end })}`;
+/** The page that compares: `kind` is "games" or "channels". */
+export const compareUrl = (kind, keys, range) =>
+  `compare?${new URLSearchParams([...keys.map((key) => [kind, key]), ["start", range.start], ["end", range.end]])}`;
 export const gameUrl = (key, range) => `game?${new URLSearchParams({ key, start: range.start, end: range.end })}`;
 
 // The range of days
 
-/** Fills in the form, its presets and the sentence below it. */
-export function showRange(status, range, action, about = {}) {
+/**
+ * Fills in the form, its presets and the sentence below it.
+ * @param about what else the address says, as pairs
+ */
+export function showRange(status, range, action, about = []) {
   byId("start").value = range.start;
   byId("end").value = range.end;
   const back = (days) => {
@@ -106,14 +114,68 @@ export function showRange(status, range, action, about = {}) {
   };
   const presets = { "1 day": back(1), "7 days": back(7), "30 days": back(30), all: status.first_day };
   const links = Object.entries(presets).map(([label, start]) => {
-    const parameters = new URLSearchParams({ ...about, start, end: status.last_day });
+    const parameters = new URLSearchParams([...about, ["start", start], ["end", status.last_day]]);
     const link = element("a", label, { href: `${action}?${parameters}` });
     if (start === range.start && status.last_day === range.end) link.setAttribute("aria-current", "true");
     return link;
   });
   byId("presets").replaceChildren(...links);
   const shown = range.start === range.end ? range.start : `${range.start} to ${range.end}`;
-  byId("range-summary").textContent = `${shown}, UTC. There is data from ${status.first_day} to ${status.last_day}.`;
+  const summary = byId("range-summary");
+  const there = `There is data from ${status.first_day} to ${status.last_day}.`;
+  summary.textContent = `${shown}, UTC. ${there}`;
+  return get("coverage", range).then(({ coverage }) => {
+    const [{ nb_hours: known, nb_hours_due: due }] = rows(coverage);
+    const without = known < due ? " The others are missing, and count nowhere." : "";
+    summary.textContent = `${shown}, UTC: ${count(known)} of ${plural(due, "hour")} with a snapshot.${without} ${there}`;
+  });
+}
+
+/**
+ * The search field with links to what is found, by any part of the name; arrow keys go from one to the next.
+ * @param address of something found, of which `kind` is "game" or "channel"
+ * @param kind what alone is looked for
+ */
+export function search(address, kind = null) {
+  let newest = 0;
+  const [field, list] = [byId("q"), byId("found")];
+  const show = async () => {
+    const asked = (newest += 1);
+    const q = field.value.trim();
+    const all = q ? rows((await get("search", { q })).search) : [];
+    const found = all.filter((one) => !kind || one.kind === kind);
+    if (asked !== newest) return; // more has been typed since
+    byId("found-summary").textContent = q && !found.length ? `Nothing has “${plain(q)}” in its name.` : "";
+    list.replaceChildren(
+      ...found.map((one) => {
+        const isGame = one.kind === "game";
+        const label = isGame
+          ? gameName({ game_key: one.key, game_id: one.key, game_name: one.name })
+          : channelName({ user_id: one.key, user_name: one.name });
+        const link = element("a", element("bdi", label), { href: address(one) });
+        const what = isGame ? "category" : "channel";
+        const words = one.viewer_hours ? `${what}, ${compact(one.viewer_hours)} viewer-hours on the newest day` : what;
+        return element("li", [link, " ", element("span", words, { class: "note" })]);
+      }),
+    );
+  };
+  let waiting;
+  field.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => show().catch(say), 150);
+  });
+  byId("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    list.querySelector("a")?.click();
+  });
+  byId("search").parentElement.addEventListener("keydown", (event) => {
+    const places = [field, ...list.querySelectorAll("a")];
+    const at = places.indexOf(document.activeElement);
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (at < 0 || !step || !places[at + step]) return;
+    event.preventDefault();
+    places[at + step].focus();
+  });
 }
 
 /** Links to exactly what a chart or a table shows. */
@@ -248,6 +310,37 @@ export const amountAxis = (title, values) => ({
   nticks: 6,
 });
 
+export const HOUR = 3_600_000;
+
+/**
+ * A line's values with a hole where snapshots are missing; one between two holes is a dot, since no line shows it.
+ * @param step milliseconds from one time to the next
+ */
+export function withGaps(times, values, step) {
+  const [x, y, size] = [[], [], []];
+  const isHole = (i) => i === 0 || i === times.length || utc(times[i]) - utc(times[i - 1]) > 1.6 * step;
+  times.forEach((time, i) => {
+    if (i && isHole(i)) {
+      x.push(times[i - 1]);
+      y.push(null);
+      size.push(0);
+    }
+    x.push(time);
+    y.push(values[i]);
+    size.push(isHole(i) && isHole(i + 1) ? 6 : 0);
+  });
+  return { type: "scatter", x, y, mode: "lines+markers", marker: { size, opacity: 1 } };
+}
+
+/** The days of a range as an axis of time: whole days, or the hours of one, never closer than they can be read. */
+export function timeAxis(range, width) {
+  const days = (utc(range.end) - utc(range.start)) / HOUR / 24 + 1;
+  const whole = { range: [range.start, `${range.end} 23:59`] };
+  if (days > 1) return { ...dayAxis(days, width), ...whole };
+  const hours = [1, 2, 3, 6, 12].find((step) => (24 / step) * 56 < width) ?? 12;
+  return { type: "date", tickformat: "%H:%M", tickangle: 0, tick0: range.start, dtick: hours * HOUR, ...whole };
+}
+
 /** Bars of a day's average viewers, with its peak above. */
 export function dayBars(id, label, { day: days, avg_viewers: averages, peak_viewers: peaks }) {
   const hover = (what) => `%{y:,.0f} ${what}<br>%{x|%a %-d %b %Y}<extra></extra>`;
@@ -258,7 +351,8 @@ export function dayBars(id, label, { day: days, avg_viewers: averages, peak_view
         marker: { color: SERIES[0] }, hovertemplate: hover("on average"),
       },
       {
-        type: "scatter", mode: "markers", name: "peak", x: days, y: peaks,
+        // A day without it has no peak, and not half a diamond on the axis.
+        type: "scatter", mode: "markers", name: "peak", x: days, y: peaks.map((peak) => peak || null), cliponaxis: false,
         marker: { color: SERIES[1], symbol: "diamond", size: 8 }, hovertemplate: hover("at the peak"),
       },
     ],

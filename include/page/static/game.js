@@ -1,7 +1,7 @@
 /** The page of one game. */
 
 import {
-  SERIES, WEEK, byId, change, channelName, channelUrl, chart, compact, count, day, dayBars, element, gameName, get,
+  SERIES, WEEK, byId, change, channelName, channelUrl, chart, compact, compareUrl, count, day, dayBars, element, gameName, get,
   gini, languageName, numbers, percent, plural, query, rows, say, showDownloads, showRange, table, utc, weekHour,
   weekMap,
 } from "./common.js";
@@ -114,7 +114,8 @@ async function showPage() {
   const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
   byId("key").value = key;
   byId("back").href = `./?${new URLSearchParams(range)}`;
-  if (status.last_day) showRange(status, range, "game", { key });
+  byId("compare").href = compareUrl("games", [key], range);
+  if (status.last_day) showRange(status, range, "game", [["key", key]]).catch(say);
   const asked = { ...range, key };
   const { game: found, ...about } = await get("game", asked);
   const name = gameName({ ...about, game_key: Number(key) });

@@ -1,11 +1,11 @@
-/** The page of all games. */
+/** The page of all categories. */
 
 import {
-  DASHES, SERIES, amountAxis, byId, change, channelName, channelUrl, chart, compact, count, day, dayAxis, element, escaped, gameName, gameUrl, get,
-  gini, hour, languageName, percent, plain, plural, query, rows, say, shorten, showDownloads, showRange, table, utc,
+  DASHES, HOUR, SERIES, amountAxis, byId, change, channelUrl, chart, compact, count, day, dayAxis, element, escaped, gameName,
+  gameUrl, get, gini, hour, languageName, percent, plain, plural, query, rows, say, search, shorten, showDownloads, showRange,
+  table, timeAxis, utc, withGaps,
 } from "./common.js";
 
-const HOUR = 3_600_000;
 const STATES = {
   there: ["●", "there"],
   missing: ["✕", "missing"],
@@ -101,45 +101,27 @@ function showGaps(hours) {
   );
 }
 
-/** The line's values with a hole where snapshots are missing; one between two holes is a dot, since no line shows it. */
-function withGaps(times, values, step) {
-  const [x, y, size] = [[], [], []];
-  const isHole = (i) => i === 0 || i === times.length || utc(times[i]) - utc(times[i - 1]) > 1.6 * step;
-  times.forEach((time, i) => {
-    if (i && isHole(i)) {
-      x.push(times[i - 1]);
-      y.push(null);
-      size.push(0);
-    }
-    x.push(time);
-    y.push(values[i]);
-    size.push(isHole(i) && isHole(i + 1) ? 5 : 0);
-  });
-  return { x, y, mode: "lines+markers", marker: { size, opacity: 1 } };
-}
-
 function showViewers({ time, nb_viewers, nb_streams }, range) {
   const isDaily = (utc(range.end) - utc(range.start)) / HOUR / 24 >= 62;
-  const days = (utc(range.end) - utc(range.start)) / HOUR / 24 + 1;
+  const at = (text) => day(text.slice(0, 10)) + (isDaily ? "" : ` ${hour(text)}`);
+  const isOne = time.length === 1;
+  byId("viewers-summary").textContent = isOne
+    ? `${plural(nb_viewers[0], "viewer")} of ${plural(nb_streams[0], "stream")} on ${at(time[0])}: one snapshot, and no line yet.`
+    : "";
+  for (const id of ["viewers-chart", "streams-chart"]) byId(id).hidden = isOne;
+  if (isOne) return;
   const draw = (id, values, name, color) => {
     const most = values.indexOf(Math.max(...values));
     const label =
       `Line: ${name} ${isDaily ? "by day" : "by snapshot"}, from ${count(Math.min(...values))} to ` +
-      `${count(values[most])}, most on ${day(time[most].slice(0, 10))}.`;
+      `${count(values[most])}, most on ${at(time[most])}.`;
     chart(id, label, (_, width) => ({
       traces: [{
-        ...withGaps(time, values, isDaily ? 24 * HOUR : HOUR),
-        type: "scatter", mode: time.length < 3 ? "markers" : "lines", line: { color, width: 2 },
+        ...withGaps(time, values, isDaily ? 24 * HOUR : HOUR), line: { color, width: 2 },
         hovertemplate: `%{y:,.0f} ${name}<br>%{x|${isDaily ? "%a %-d %b %Y" : "%a %-d %b, %H:%M"}}<extra></extra>`,
       }],
       layout: {
-        xaxis: {
-          ...(days === 1
-            ? { type: "date", tickformat: "%H:%M", nticks: Math.floor(width / 70) }
-            : dayAxis(days, width)),
-          // Around a single point, Plotly's own range is milliseconds.
-          ...(time.length === 1 ? { range: [range.start, `${range.end} 23:59`] } : {}),
-        },
+        xaxis: timeAxis(range, width),
         yaxis: { ...amountAxis(name, values), nticks: id === "streams-chart" ? 4 : 6, automargin: false },
         margin: { l: 64, r: 16, t: 12, b: 8 }, // the same, so that one chart's hours are above the other's
       },
@@ -156,7 +138,7 @@ const gameLink = (range) => (game) =>
 
 const gameColumns = (range) => [
   { key: "rank", label: "Rank" },
-  { key: "game_name", label: "Game", isText: true, cell: gameLink(range) },
+  { key: "game_name", label: "Category", isText: true, cell: gameLink(range) },
   { key: "avg_viewers", label: "Average viewers" },
   { key: "peak_viewers", label: "Peak" },
   { key: "viewer_hours", label: "Viewer hours", show: compact },
@@ -211,79 +193,121 @@ function showTopGames(days, games, range) {
           },
         },
   );
-  table("top-games-table", gameColumns(range), games, { caption: "The ten games with most viewer hours" });
+  table("top-games-table", gameColumns(range), games, { caption: "The ten categories with most viewer hours" });
 }
 
-const WIDE = {
-  x: "average viewers at the same time (each step: ten times as many)",
-  y: "Gini: 0 all channels alike, 1 one channel has all",
-};
-const NARROW = { x: "average viewers (steps of ten times)", y: "Gini (0 even, 1 uneven)" };
+const GAP = 8;
+const LETTER = 6.2; // pixels, of the labels' font on average
 
-/** Games whose names have room beside their circles; the most watched first. `at` gives their place, in steps of a name. */
+/**
+ * An axis on which no circle is cut off.
+ * @param values of the circles, in the axis' own steps
+ * @param pixels its length
+ * @param radius of the largest circle, in pixels
+ */
+function roomy(values, pixels, radius) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = ((high - low || 1) * (radius + GAP)) / Math.max(pixels - 2 * (radius + GAP), 1);
+  return [low - room, high + room];
+}
+
+/**
+ * Games whose names have room above their circles, and where it is; the most watched first.
+ * @param at gives a game's place and its circle's radius, in pixels; y upwards
+ * @returns of each such game, Plotly's text position
+ */
 function labelled(games, width, at) {
-  const placed = [];
-  for (const game of games) {
-    const [x, y] = at(game);
-    const hasRoom = placed.every((other) => Math.abs(other.x - x) > 0.9 || Math.abs(other.y - y) > 0.05);
-    if (hasRoom && placed.length < (width > 800 ? 12 : 4)) placed.push({ x, y, game });
+  const all = games.map((game) => ({ game, ...at(game) }));
+  const isFree = (box, others) =>
+    others.every((other) => box.right < other.left || other.right < box.left || box.top < other.bottom || other.top < box.bottom);
+  const circle = ({ x, y, radius }) => ({ left: x - radius, right: x + radius, bottom: y - radius, top: y + radius });
+  const named = [];
+  for (const one of all) {
+    const length = LETTER * shorten(gameName(one.game), 20).length;
+    const side = { "top center": length / 2, "top left": length + one.radius, "top right": -one.radius };
+    const position = Object.keys(side).find((name) => {
+      const left = one.x - side[name];
+      const bottom = one.y + one.radius;
+      const box = { left: left - GAP / 2, right: left + length + GAP / 2, bottom, top: bottom + 16 };
+      const others = all.filter((other) => other !== one).map(circle);
+      if (left < 0 || left + length > width || !isFree(box, [...others, ...named.map((other) => other.box)])) return false;
+      one.box = box;
+      return true;
+    });
+    if (position && named.length < (width > 800 ? 15 : 5)) named.push({ ...one, position });
   }
-  return new Set(placed.map((p) => p.game));
+  return new Map(named.map(({ game, position }) => [game, position]));
 }
 
-/** Plotly's trace of circles, a game each. `of` tells of a game its place, its size, and what is said of it. */
-function circles(games, named, theme, width, of) {
-  return {
-    type: "scatter", mode: "markers+text", cliponaxis: false,
-    x: games.map(of.x), y: games.map(of.y),
-    text: games.map((game) => (named.has(game) ? escaped(shorten(gameName(game), 20)) : "")),
-    textposition: "top center", textfont: { color: theme.fg, size: 11 },
-    marker: {
-      color: SERIES[0], opacity: 0.6, line: { color: theme.fg, width: 1 },
-      sizemode: "area", sizemin: 3, sizeref: (2 * of.most) / (width > 800 ? 48 : 32) ** 2,
-      size: games.map(of.size),
-    },
-    customdata: games.map((game) => [escaped(gameName(game)), ...of.words(game)].join("<br>")),
-    hovertemplate: "%{customdata}<extra></extra>",
-  };
-}
-
-/** A click on a circle opens the game's page. */
-function followClicks(place, games, range) {
-  place.removeAllListeners("plotly_click");
-  place.on("plotly_click", ({ points }) => location.assign(gameUrl(games[points[0].pointIndex].game_key, range)));
+/**
+ * Draws games as circles with names where there is room; a click on one opens its page.
+ * @param of tells the places of a game on the axes `x` and `y` (each a `value`, perhaps `isLog`, and the axis of Plotly),
+ *   its `size`, and the `words` said of it
+ */
+function circles(id, label, games, range, { x, y, size, words }) {
+  const most = Math.max(1, ...games.map(size));
+  const place = byId(id);
+  const drawn = chart(id, label, (theme, width) => {
+    const diameter = width > 800 ? 48 : 32;
+    const pixels = { x: width - 72, y: place.clientHeight - 64 };
+    const steps = (axis, game) => (axis.isLog ? Math.log10(axis.value(game)) : axis.value(game));
+    const [across, up] = [["x", x], ["y", y]].map(([name, axis]) => {
+      const ends = roomy(games.map((game) => steps(axis, game)), pixels[name], diameter / 2);
+      return { ends, at: (game) => (pixels[name] * (steps(axis, game) - ends[0])) / (ends[1] - ends[0]) };
+    });
+    const radius = (game) => Math.max(3, diameter * Math.sqrt(size(game) / most)) / 2;
+    const named = labelled(games, pixels.x, (game) => ({ x: across.at(game), y: up.at(game), radius: radius(game) }));
+    const axisOf = (axis, { ends }) => ({
+      // Less than two tens: with the numbers between them.
+      ...(axis.isLog ? { type: "log", dtick: ends[1] - ends[0] < 2 ? "D2" : 1 } : {}),
+      tickformat: axis.tickformat ?? "~s", title: { text: axis.title(width > 500), standoff: 8 }, range: ends,
+    });
+    return {
+      traces: [{
+        type: "scatter", mode: "markers+text", cliponaxis: false, x: games.map(x.value), y: games.map(y.value),
+        text: games.map((game) => (named.has(game) ? escaped(shorten(gameName(game), 20)) : "")),
+        textposition: games.map((game) => named.get(game) ?? "top center"), textfont: { color: theme.fg, size: 11 },
+        marker: {
+          color: SERIES[0], opacity: 0.6, line: { color: theme.fg, width: 1 },
+          sizemode: "area", sizemin: 3, sizeref: (2 * most) / diameter ** 2, size: games.map(size),
+        },
+        customdata: games.map((game) => [escaped(gameName(game)), ...words(game)].join("<br>")),
+        hovertemplate: "%{customdata}<extra></extra>",
+      }],
+      layout: { hovermode: "closest", xaxis: axisOf(x, across), yaxis: axisOf(y, up) },
+    };
+  });
+  drawn.then(() => {
+    place.removeAllListeners("plotly_click");
+    place.on("plotly_click", ({ points }) => location.assign(gameUrl(games[points[0].pointIndex].game_key, range)));
+  });
 }
 
 function showScatter(games, range) {
   const shown = games.filter((g) => g.avg_viewers > 0 && g.gini !== null);
-  const most = Math.max(1, ...shown.map((g) => g.nb_channels));
-  const even = shown.length ? shown.reduce((a, b) => (b.gini < a.gini ? b : a)) : null;
-  const label = shown.length
-    ? `Circles: ${plural(shown.length, "game")} by average viewers and Gini. Most viewer hours: ${gameName(shown[0])} ` +
-      `with ${count(shown[0].avg_viewers)} viewers on average and a Gini of ${gini(shown[0].gini)}. Most even: ` +
-      `${gameName(even)} with a Gini of ${gini(even.gini)}.`
-    : "No game to show.";
-  const place = byId("scatter-chart");
-  const drawn = chart("scatter-chart", label, (theme, width) => {
-    const named = labelled(shown, width, (g) => [Math.log10(g.avg_viewers), g.gini]);
-    const isWide = width > 500;
-    return {
-      traces: [circles(shown, named, theme, width, {
-        x: (g) => g.avg_viewers, y: (g) => g.gini, size: (g) => g.nb_channels, most,
-        words: (g) => [
-          `${count(g.avg_viewers)} viewers on average`,
-          `Gini ${gini(g.gini)}, top channel ${percent(g.top_1_share)}`,
-          `${plural(g.nb_channels, "channel")} on the busiest day`,
-        ],
-      })],
-      layout: {
-        hovermode: "closest",
-        xaxis: { type: "log", dtick: 1, tickformat: "~s", title: { text: isWide ? WIDE.x : NARROW.x, standoff: 8 } },
-        yaxis: { tickformat: ".2~f", title: { text: isWide ? WIDE.y : NARROW.y, standoff: 8 } },
-      },
-    };
+  byId("scatter-chart").hidden = !shown.length;
+  if (!shown.length) return;
+  const even = shown.reduce((a, b) => (b.gini < a.gini ? b : a));
+  const label =
+    `Circles: ${plural(shown.length, "category", "categories")} by average viewers and Gini. Most viewer hours: ` +
+    `${gameName(shown[0])} with ${count(shown[0].avg_viewers)} viewers on average and a Gini of ${gini(shown[0].gini)}. ` +
+    `Most even: ${gameName(even)} with a Gini of ${gini(even.gini)}.`;
+  circles("scatter-chart", label, shown, range, {
+    x: {
+      value: (g) => g.avg_viewers, isLog: true,
+      title: (isWide) => `average viewers${isWide ? " at the same time (each step: ten times as many)" : " (steps of ten times)"}`,
+    },
+    y: {
+      value: (g) => g.gini, tickformat: ".2~f",
+      title: (isWide) => (isWide ? "Gini: 0 all channels alike, 1 one channel has all" : "Gini (0 even, 1 uneven)"),
+    },
+    size: (g) => g.nb_channels,
+    words: (g) => [
+      `${count(g.avg_viewers)} viewers on average`,
+      `Gini ${gini(g.gini)}, top channel ${percent(g.top_1_share)}`,
+      `${plural(g.nb_channels, "channel")} on the busiest day`,
+    ],
   });
-  drawn.then(() => followClicks(place, shown, range));
 }
 
 // The languages that Twitch knows; `other` and sign language have no name of their own.
@@ -314,41 +338,29 @@ async function showPlaces(range) {
   byId("places-viewers").textContent = count(Number(asked.viewers));
   byId("small-size").textContent = asked.viewers <= 10 ? "10" : asked.viewers <= 50 ? "50" : "100";
   const all = found[0]?.nb_games ?? 0;
-  const days = Math.round((utc(range.end) - utc(range.start)) / HOUR / 24) + 1;
   const cut = all > found.length ? ` The ${count(found.length)} most watched are shown.` : "";
   byId("places-summary").textContent = found.length
-    ? `${plural(all, "category", "categories")}, from ${count(found[0].nb_hours)} of ${plural(days * 24, "hour")}.${cut}`
+    ? `${plural(all, "category", "categories")}, from ${plural(found[0].nb_hours, "hour")} with a snapshot.${cut}`
     : "No hour of this range has such streams; days before this measure was made have none.";
   document.querySelector("[data-name=places]").dataset.query = new URLSearchParams(asked);
   showDownloads(range);
   const shown = found.filter((place) => place.viewers_per_stream > 0);
-  const most = Math.max(1, ...shown.map((place) => place.avg_viewers));
   const best = shown.filter((place) => place.seen_share > 0.5).slice(0, 3).map(gameName);
   const label =
     `Circles: ${plural(shown.length, "category", "categories")} by the share of hours in which the channel is seen and by ` +
     `viewers per stream. ${best.length ? `Most watched of those that show it in most hours: ${best.join(", ")}.` : ""}`;
-  const place = byId("places-chart");
-  place.hidden = !shown.length;
+  byId("places-chart").hidden = !shown.length;
   if (shown.length) {
-    const drawn = chart("places-chart", label, (theme, width) => {
-      const named = labelled(shown, width, (p) => [p.seen_share * 4, Math.log10(p.viewers_per_stream) / 4]);
-      return {
-        traces: [circles(shown, named, theme, width, {
-          x: (p) => p.seen_share, y: (p) => p.viewers_per_stream, size: (p) => p.avg_viewers, most,
-          words: (p) => [
-            `among the first 30 in ${percent(p.seen_share)} of the hours`,
-            `${count(p.viewers_per_stream)} viewers per stream, ${count(p.avg_viewers)} in all`,
-            `${percent(p.small_stream_share)} of them on small streams`,
-          ],
-        })],
-        layout: {
-          hovermode: "closest",
-          xaxis: { range: [-0.04, 1.04], tickformat: ".0%", title: { text: "hours in which it is seen", standoff: 8 } },
-          yaxis: { type: "log", dtick: 1, tickformat: "~s", title: { text: "viewers per stream", standoff: 8 } },
-        },
-      };
+    circles("places-chart", label, shown, range, {
+      x: { value: (p) => p.seen_share, tickformat: ".0%", title: () => "hours in which it is seen" },
+      y: { value: (p) => p.viewers_per_stream, isLog: true, title: () => "viewers per stream" },
+      size: (p) => p.avg_viewers,
+      words: (p) => [
+        `among the first 30 in ${percent(p.seen_share)} of the hours`,
+        `${count(p.viewers_per_stream)} viewers per stream, ${count(p.avg_viewers)} in all`,
+        `${percent(p.small_stream_share)} of them on small streams`,
+      ],
     });
-    drawn.then(() => followClicks(place, shown, range));
   }
   const columns = [
     { key: "rank", label: "Rank" },
@@ -364,45 +376,6 @@ async function showPlaces(range) {
   table("places-table", columns, found, { sort: "avg_viewers", first: 25, caption: "Categories, sortable" });
 }
 
-/** Links to what is found, by any part of the name; arrow keys go from one to the next. */
-function search(range) {
-  let newest = 0;
-  const [field, list] = [byId("q"), byId("found")];
-  const show = async () => {
-    const asked = (newest += 1);
-    const q = field.value.trim();
-    const found = q ? rows((await get("search", { q })).search) : [];
-    if (asked !== newest) return; // more has been typed since
-    byId("found-summary").textContent = q && !found.length ? `Nothing has “${plain(q)}” in its name.` : "";
-    list.replaceChildren(
-      ...found.map(({ kind, key, name, viewer_hours: watched }) => {
-        const label = kind === "game" ? gameName({ game_key: key, game_id: key, game_name: name }) : channelName({ user_id: key, user_name: name });
-        const link = element("a", element("bdi", label), { href: kind === "game" ? gameUrl(key, range) : channelUrl(key, range) });
-        const what = kind === "game" ? "category" : "channel";
-        const words = watched ? `${what}, ${compact(watched)} viewer-hours on the newest day` : what;
-        return element("li", [link, " ", element("span", words, { class: "note" })]);
-      }),
-    );
-  };
-  let waiting;
-  field.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => show().catch(say), 150);
-  });
-  byId("search").addEventListener("submit", (event) => {
-    event.preventDefault();
-    list.querySelector("a")?.click();
-  });
-  byId("search").parentElement.addEventListener("keydown", (event) => {
-    const places = [field, ...list.querySelectorAll("a")];
-    const at = places.indexOf(document.activeElement);
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (at < 0 || !step || !places[at + step]) return;
-    event.preventDefault();
-    places[at + step].focus();
-  });
-}
-
 async function showGames(range, status) {
   const least = byId("min-channels");
   if (!least.reportValidity()) return;
@@ -412,13 +385,13 @@ async function showGames(range, status) {
   const cut = all > found.length ? ` The ${count(found.length)} with most viewer hours are shown.` : "";
   const without = found.filter((game) => game.gini === null).length;
   const undrawn = without
-    ? ` ${plural(without, "game has", "games have")} no circle: no day with viewers and at least ` +
+    ? ` ${plural(without, "category has", "categories have")} no circle: no day with viewers and at least ` +
       `${plural(status.concentration_min_channels, "channel")}.`
     : "";
   byId("scatter-summary").textContent =
-    `${plural(all, "game has", "games have")} at least ${plural(Number(least.value), "channel")}.${cut}${undrawn}`;
+    `${plural(all, "category has", "categories have")} at least ${plural(Number(least.value), "channel")}.${cut}${undrawn}`;
   showScatter(found, range);
-  const options = { sort: "viewer_hours", first: 50, caption: "Games, sortable" };
+  const options = { sort: "viewer_hours", first: 50, caption: "Categories, sortable" };
   table("games-table", [...gameColumns(range), ...spreadColumns], found, options);
   document.querySelector("[data-name=games][data-query*='300']").dataset.query = `limit=300&min_channels=${least.value}`;
   showDownloads(range);
@@ -441,8 +414,8 @@ async function showPage() {
   setInterval(() => document.hidden || showToday().catch(say), 60_000);
   if (!status.last_day) return say();
   const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
-  showRange(status, range, "./");
-  search(range);
+  showRange(status, range, "./").catch(say);
+  search((found) => (found.kind === "game" ? gameUrl(found.key, range) : channelUrl(found.key, range)));
   showDownloads(range);
   const asked = [get("viewers", range), get("top-games", range), get("games", { ...range, limit: 10 })];
   const [{ viewers }, days, { games }] = await Promise.all(asked);

@@ -168,7 +168,7 @@ def test_a_game_has_a_page_with_its_distribution_and_channels(watched: Watched, 
     )
     expect(frame.locator("#content")).to_contain_text(f"{gini([value for (value,) in averages]):.2f}")
     expect(frame.locator("#channels-table tbody tr").first).to_contain_text("Channel 119")
-    frame.get_by_role("link", name=re.compile("All games")).click()
+    frame.get_by_role("link", name=re.compile("All categories")).click()
     expect(frame.locator("h1")).to_have_text("Twitch")
 
 
@@ -246,6 +246,61 @@ def test_search_leads_by_keyboard_to_a_channel(watched: Watched, machine: Machin
     expect(seen).to_contain_text(f"{observations} of ")
 
 
+def test_categories_are_compared_by_the_address(watched: Watched, machine: Machine) -> None:
+    [(first, last)] = ask(machine, "select min(file_name_date), max(file_name_date) from {agg_game_hourly}")
+    frame = watched.show(f"?key=11&start={first}&end={last}", "game")
+    frame.get_by_role("link", name="Compare with other categories").click()
+    frame = watched.frame()
+    expect(frame.locator("h1")).to_have_text("Compare")
+    expect(frame.locator("#compared-table tbody tr")).to_have_count(1)
+    frame.locator("#q").fill("go")
+    frame.locator("#found a", has_text="<b>Go</b>").click()
+    rows = watched.frame().locator("#compared-table tbody tr")
+    expect(rows).to_have_count(2)
+    address = parse_qs(urlsplit(watched.inner().url).query)
+    assert address["games"][0] == "11" and len(address["games"]) == 2 and address["start"] == [str(first)]
+    lines = watched.frame().locator("#lines-chart .scatterlayer path.js-line")
+    expect(lines.first).to_be_attached()
+    assert lines.count() >= 2
+    [(average, most)] = ask(
+        machine,
+        """
+        select
+            sum(avg_viewers) / (select count(distinct date_trunc('hour', snapshot_at)) from {agg_platform_hourly}),
+            max(avg_viewers)
+        from {agg_game_hourly} where language = '*' and game_key = 11
+        """,
+    )
+    cells = rows.first.locator("td, th").all_inner_texts()
+    assert cells[0] == "Draughts"
+    assert numbers(cells[1]) == pytest.approx(average, abs=0.51) and numbers(cells[2]) == pytest.approx(most, abs=0.51)
+    rows.first.get_by_role("link", name="Remove Draughts").click()
+    expect(watched.frame().locator("#compared-table tbody tr")).to_have_count(1)
+
+
+def test_channels_are_compared_and_have_a_place(watched: Watched, machine: Machine) -> None:
+    [(first, last)] = ask(machine, "select min(file_name_date), max(file_name_date) from {fact_streams}")
+    frame = watched.show(f"?channels=119&channels=118&start={first}&end={last}", "compare")
+    expect(frame.locator("#compared-table tbody tr")).to_have_count(2)
+    expect(frame.locator("#lines-chart .scatterlayer .trace")).to_have_count(2)
+    frame.get_by_role("link", name="Channel 119").click()
+    frame = watched.frame()
+    expect(frame.locator("h1")).to_have_text("Channel 119")
+    [(place, channels)] = ask(
+        machine,
+        """
+        select place, channels from (
+            select
+                user_id,
+                rank() over (order by round(sum(viewer_hours), 6) desc) as place,
+                count(*) over () as channels
+            from {fact_streams} where game_id = 11 group by user_id
+        ) where user_id = 119
+        """,
+    )
+    expect(frame.locator("#games-table tr", has_text="Draughts")).to_contain_text(f"{place} of {channels}")
+
+
 def test_names_and_warnings_are_text_and_nothing_else(watched: Watched, machine: Machine) -> None:
     warning = "Raw file <b>x</b> is quarantined."
     report = machine.data_dir / "report.json"
@@ -300,7 +355,8 @@ def test_a_run_that_has_ended_leads_to_the_page_for_its_day(up: Up, watched: Wat
     expect(button).to_be_visible()
     button.click()
     expect(watched.frame().locator("#start")).to_have_value(day)
-    expect(watched.frame().locator("#viewers-chart .scatterlayer path").first).to_be_attached()
+    expect(watched.frame().locator("#figures")).to_be_visible()
+    expect(watched.frame().locator("#range-summary")).to_contain_text("with a snapshot")
 
 
 def test_an_empty_data_folder_says_what_to_do(watched: Watched, machine: Machine) -> None:
