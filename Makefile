@@ -83,8 +83,8 @@ test: $(VENV)/.installed-dev $(MANIFEST) ## What needs neither a running Airflow
 test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: Airflow, its web UI in a browser, and the README's commands too
 	@$(BIN)/python -m pytest
 
-faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them (FAULT_SEED=2 for other points)
-	@FAULTS=all $(BIN)/python -m pytest tests/faults tests/dbt/test_any_order.py --timeout 900
+faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them, and the page's figures from other data (FAULT_SEED=2 for others)
+	@FAULTS=all $(BIN)/python -m pytest tests/faults tests/dbt/test_any_order.py tests/page/test_answers.py --timeout 900
 
 backfill-check: $(VENV)/.installed-dev $(MANIFEST) ## Backfills of a week beside hourly runs, by API, forms and command line, and make reload, in a real Airflow
 	@BACKFILLS=1 $(BIN)/python -m pytest -n 2 tests/e2e/test_backfills.py tests/e2e/test_make_reload.py

@@ -41,6 +41,10 @@ class SettingsError(ValueError):
     """A variable is missing or wrong; the message names it and the remedy."""
 
 
+# In a data folder that has simulated snapshots.
+SIMULATED = "simulated"
+
+
 @dataclass(frozen=True)
 class TwitchApi:
     """Where Helix is and who asks. The secret stays out of `repr`, and so out of logs and tracebacks."""
@@ -264,3 +268,12 @@ def _path_of(url: str) -> str | None:
 def _environ() -> Mapping[str, str]:
     # Secrets may hold a dollar sign, so nothing is interpolated.
     return {**dotenv_values(ROOT / ".env", interpolate=False), **os.environ}  # type: ignore[dict-item]
+
+
+def check_not_simulated(data_dir: Path) -> None:
+    """Raises SettingsError where real snapshots would get among simulated ones, which nothing tells apart."""
+    if (data_dir / SIMULATED).exists():
+        raise SettingsError(
+            f"{data_dir} has simulated snapshots, and there are credentials of Twitch: real snapshots would get among "
+            f"them. Move the folder away (mv {data_dir} {data_dir}-simulated), or set DATA_DIR to another one."
+        )

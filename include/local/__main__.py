@@ -39,8 +39,6 @@ DAG_ID = "twitch_streams"
 MAINTENANCE_DAG_ID = "maintenance"
 SIMULATED_STREAMS = 5_000
 DEMO_DAYS = 14
-# In a data folder that has simulated snapshots.
-SIMULATED = "simulated"
 # How long the DAG processor is idle before its work on a run's callbacks counts as done: once it was seen to take and
 # run them, and otherwise, since a busy machine may take seconds from one step to the next.
 DONE_SECONDS, UNSEEN_SECONDS = 4, 10
@@ -202,7 +200,7 @@ def started(command: str, port: int, components: list[str]) -> Iterator[tuple[st
         if ours.client_id or ours.client_secret:
             ours.twitch_api()  # one without the other is a mistake to tell at once
             if command in {"run", "up"}:
-                check_not_simulated(ours)
+                settings.check_not_simulated(ours.data_dir)
         environment, server = stack.enter_context(database_started(command, port))
         check_port(port)
         home.admin_password()
@@ -281,17 +279,7 @@ def check_data_dir(environment: settings.Settings) -> None:
 
 def mark_as_simulated(environment: settings.Settings) -> None:
     """Says in the data folder that its snapshots are none of Twitch's."""
-    (environment.data_dir / SIMULATED).write_text("The snapshots in this folder come from the simulator.\n")
-
-
-def check_not_simulated(environment: settings.Settings) -> None:
-    """Raises SettingsError where real snapshots would get among simulated ones, which nothing tells apart."""
-    if (environment.data_dir / SIMULATED).exists():
-        raise settings.SettingsError(
-            f"{environment.data_dir} has simulated snapshots, and CLIENT_ID is set: real ones would get among them. "
-            f"Move the folder away (mv {environment.data_dir} {environment.data_dir}-simulated), or set DATA_DIR to "
-            "another one."
-        )
+    (environment.data_dir / settings.SIMULATED).write_text("The snapshots in this folder come from the simulator.\n")
 
 
 def check_port(port: int) -> None:

@@ -39,10 +39,13 @@ def extract(dag_run: Any) -> dict[str, Any]:
     from include.extract.snapshot import take_snapshot
 
     environment = settings.load()
+    api = twitch_api()
     hand_over_raw()
     try:
-        return take_snapshot(twitch_api(), environment.data_dir, raw_url=environment.raw_url).as_dict()
-    except RefusedError as error:
+        if api.api_url == settings.TWITCH_API_URL:
+            settings.check_not_simulated(environment.data_dir)
+        return take_snapshot(api, environment.data_dir, raw_url=environment.raw_url).as_dict()
+    except (RefusedError, settings.SettingsError) as error:
         raise AirflowFailException(str(error)) from None
 
 

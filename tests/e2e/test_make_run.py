@@ -64,7 +64,7 @@ def test_real_snapshots_do_not_get_among_simulated_ones(ran: Ran) -> None:
     for command in ("run", "up"):
         done = ran.machine.make(command, CLIENT_ID="someone", CLIENT_SECRET="secret-of-someone")
         assert done.returncode != 0 and "Starting Airflow" not in done.stdout
-        assert f"Error: {ran.machine.data_dir} has simulated snapshots, and CLIENT_ID is set" in done.stderr
+        assert f"Error: {ran.machine.data_dir} has simulated snapshots, and there are credentials" in done.stderr
         assert f"mv {ran.machine.data_dir} {ran.machine.data_dir}-simulated" in done.stderr
     assert sorted(ran.machine.data_dir.rglob("*")) == before
 

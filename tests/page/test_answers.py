@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from campaign import chance, size
 from fastapi.testclient import TestClient
 from marts import Raw, Seen, at_rank, grouped, read_raw
 from warehouse import Warehouse, streams
@@ -22,16 +23,16 @@ NOW = datetime.fromisoformat("2025-03-12T20:30")
 ALL = "*"
 
 
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+@pytest.fixture(scope="module", params=range(size(sample=1, whole=4)))
+def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     """Two weeks with gaps, a day of one snapshot, hours of two and three, an empty one, and all that `streams` has."""
     folder = tmp_path_factory.mktemp("answers")
     warehouse = Warehouse(folder / "data", folder)
-    draw = random.Random(4)
+    draw = chance(f"answers {request.param}")
     for number in range(14 * 24):
         at = datetime.fromisoformat("2025-02-27") + timedelta(hours=number)
         is_only_one = at.date() == date(2025, 3, 8) and at.hour != 7
-        if at > NOW or is_only_one or draw.random() < 0.5:
+        if at > NOW or is_only_one or draw.random() < 0.6:
             continue
         for minute in draw.sample(range(60), draw.choice([1, 1, 1, 2, 3])):
             warehouse.add_file(f"{at:%Y-%m-%dT%H}:{minute:02}:00", snapshot(draw))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from runs import a_run
 
+from include import settings
 from include.simulator.config import SimulatorConfig
 from include.simulator.server import serve
 from include.tasks import snapshot
@@ -46,6 +48,21 @@ def test_half_the_credentials_name_the_other_half(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AIRFLOW_CONN_TWITCH_API", json.dumps({"conn_type": "http", "login": "me"}))
     with pytest.raises(AirflowFailException, match=r"lacks password \(client secret\)"):
         snapshot.extract(a_run())
+
+
+@pytest.mark.promise(
+    "credentials are added where snapshots are simulated", "no real snapshot gets among them; it says what to do"
+)
+def test_a_connection_of_the_web_ui_puts_no_real_snapshot_among_simulated_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    connection = {"conn_type": "http", "login": "someone", "password": "a-secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_TWITCH_API", json.dumps(connection))
+    (tmp_path / settings.SIMULATED).touch()
+    with pytest.raises(AirflowFailException, match=f"mv {tmp_path} {tmp_path}-simulated"):
+        snapshot.extract(a_run())
+    assert [path.name for path in tmp_path.iterdir()] == [settings.SIMULATED]
 
 
 @pytest.fixture

@@ -283,7 +283,7 @@ def test_channels_are_compared_and_have_a_place(watched: Watched, machine: Machi
     frame = watched.show(f"?channels=119&channels=118&start={first}&end={last}", "compare")
     expect(frame.locator("#compared-table tbody tr")).to_have_count(2)
     expect(frame.locator("#lines-chart .scatterlayer .trace")).to_have_count(2)
-    frame.get_by_role("link", name="Channel 119").click()
+    frame.get_by_role("link", name="Channel 119", exact=True).click()
     frame = watched.frame()
     expect(frame.locator("h1")).to_have_text("Channel 119")
     [(place, channels)] = ask(
