@@ -80,7 +80,7 @@ test test-all: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-dev $(MANIFEST) ## What needs neither a running Airflow nor a browser, and one pipeline run through a scheduler
 	@$(BIN)/python -m pytest -n 3 -m "not airflow"
 
-test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: Airflow, its web UI in a browser, and the README's commands too
+test-all: $(VENV)/.installed-dev $(MANIFEST) ## All tests: Airflow, its web UI in a browser, and the documented commands too
 	@$(BIN)/python -m pytest
 
 faults: $(VENV)/.installed-dev $(MANIFEST) ## All fault tests, kills at hundreds of points among them, and the page's figures from other data (FAULT_SEED=2 for others)
@@ -113,6 +113,7 @@ lint: $(VENV)/.installed-dev ## All linters, the type checker, and whether each 
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yaml
 	@$(BIN)/zizmor --offline --quiet --no-progress .github
 
 AUDITED := $(wildcard requirements*.txt tests/cloud/*/requirements.txt)

@@ -150,15 +150,16 @@ def test_help_names_every_command() -> None:
 
 
 README = (ROOT / "README.md").read_text()
+DOCUMENTED = "\n".join((ROOT / path).read_text() for path in ("README.md", "docs/running.md", "CONTRIBUTING.md"))
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+def documented_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", DOCUMENTED, re.DOTALL)
     return [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
 
 
-def test_every_make_target_in_the_readme_exists() -> None:
-    targets = {command.split()[1] for command in readme_commands() if command.startswith("make ")}
+def test_every_documented_make_target_exists() -> None:
+    targets = {command.split()[1] for command in documented_commands() if command.startswith("make ")}
     assert {"run", "up", "test", "lint"} <= targets
     for target in targets:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
@@ -173,8 +174,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, built: None) -> Path:
 
 
 OPTIONS = " --project-dir include/dbt --profiles-dir include/dbt"
-BY_HAND = [command for command in readme_commands() if command.startswith(".venv/")]
-IN_THE_DBT_PROJECT = re.findall(r"In `include/dbt`, `(.+?)`", README)
+BY_HAND = [command for command in documented_commands() if command.startswith(".venv/")]
+IN_THE_DBT_PROJECT = re.findall(r"In `include/dbt`, `(.+?)`", DOCUMENTED)
 assert BY_HAND and IN_THE_DBT_PROJECT
 
 
@@ -185,7 +186,7 @@ assert BY_HAND and IN_THE_DBT_PROJECT
 )
 @pytest.mark.promise("dbt is started by hand in any folder, without `DATA_DIR`")
 @pytest.mark.parametrize("command", BY_HAND + IN_THE_DBT_PROJECT)
-def test_every_command_in_the_readme_works(machine: Machine, project: Path, command: str) -> None:
+def test_every_documented_command_works(machine: Machine, project: Path, command: str) -> None:
     """In the project's folder, or in that of dbt."""
     manifest = (project / DBT_MANIFEST.relative_to(ROOT)).stat()
     with serve(SimulatorConfig(streams=300, rate_limit=None)) as twitch:
@@ -229,8 +230,8 @@ def test_the_manifest_is_whole_while_it_is_made_anew_by_two_at_once(project: Pat
 
 
 @pytest.mark.airflow
-@pytest.mark.parametrize("command", [command for command in readme_commands() if command.startswith("bin/airflow")])
-def test_every_airflow_command_in_the_readme_works(
+@pytest.mark.parametrize("command", [command for command in documented_commands() if command.startswith("bin/airflow")])
+def test_every_documented_airflow_command_works(
     again: Machine, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a copy: Airflow takes one backfill of a DAG at a time.
