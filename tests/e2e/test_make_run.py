@@ -231,9 +231,7 @@ def test_the_manifest_is_whole_while_it_is_made_anew_by_two_at_once(project: Pat
 
 @pytest.mark.airflow
 @pytest.mark.parametrize("command", [command for command in documented_commands() if command.startswith("bin/airflow")])
-def test_every_documented_airflow_command_works(
-    again: Machine, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_documented_airflow_command_works(again: Machine, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # On a copy: Airflow takes one backfill of a DAG at a time.
     done = subprocess.run(
         shlex.split(command), cwd=ROOT, env=again.environment(), capture_output=True, text=True, check=False
