@@ -1,8 +1,8 @@
 /** The page of one channel. */
 
 import {
-  WEEK, byId, channelName, compact, compareUrl, count, day, dayBars, element, gameName, gameUrl, get, hour,
-  languageName, numbers, plural, query, rows, say, showDownloads, showRange, table, weekHour, weekMap,
+  HOUR, SERIES, WEEK, amountAxis, byId, channelName, chart, compact, compareUrl, count, day, dayBars, element, gameName, gameUrl,
+  get, hour, languageName, numbers, plural, query, rows, say, showDownloads, showRange, table, timeAxis, utc, weekHour, weekMap,
 } from "./common.js";
 
 function showDays(daily) {
@@ -24,6 +24,44 @@ function showHours(hours) {
   byId("hours-summary").textContent = sentence;
   byId("hours-chart").hidden = !most;
   if (most) weekMap("hours-chart", `Heat map of weekdays and hours. ${sentence}`, values, "sessions");
+}
+
+/** A line for each session, as high as its viewers on average, with its peak in the middle. */
+function showSessions(sessions, range) {
+  byId("sessions-chart").hidden = !sessions.length;
+  if (!sessions.length) return;
+  const most = sessions.reduce((a, b) => (b.avg_viewers > a.avg_viewers ? b : a));
+  const label =
+    `Lines: ${plural(sessions.length, "session")} over time, at the height of their average viewers; the highest ` +
+    `${count(most.avg_viewers)} from ${time(most.first_seen_at)}. Points: their peaks.`;
+  const middle = ({ first_seen_at: from, last_seen_at: to }) => new Date((Number(utc(from)) + Number(utc(to))) / 2).toISOString();
+  // A session of one snapshot is as long as its hour.
+  const until = ({ first_seen_at: from, last_seen_at: to }) =>
+    from === to ? new Date(Number(utc(from)) + HOUR).toISOString() : `${to}Z`;
+  const words = (session) => [time(session.first_seen_at), time(session.last_seen_at), count(session.avg_viewers)];
+  chart("sessions-chart", label, (theme, width) => ({
+    traces: [
+      {
+        type: "scatter", mode: "lines", name: "average", line: { color: SERIES[0], width: 5 }, connectgaps: false,
+        x: sessions.flatMap((one) => [`${one.first_seen_at}Z`, until(one), null]),
+        y: sessions.flatMap((one) => [one.avg_viewers, one.avg_viewers, null]),
+        customdata: sessions.flatMap((one) => [words(one), words(one), null]),
+        hovertemplate: "%{customdata[2]} on average<br>%{customdata[0]} to %{customdata[1]}<extra></extra>",
+      },
+      {
+        type: "scatter", mode: "markers", name: "peak", x: sessions.map(middle), y: sessions.map((one) => one.peak_viewers),
+        marker: { color: SERIES[1], symbol: "diamond", size: 8 }, cliponaxis: false,
+        hovertemplate: "%{y:,.0f} at the peak<extra></extra>",
+      },
+    ],
+    layout: {
+      xaxis: timeAxis(range, width),
+      yaxis: amountAxis("viewers", sessions.map((one) => one.peak_viewers)),
+      showlegend: true,
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: theme.fg } },
+      margin: { l: 8, r: 12, t: 36, b: 8 },
+    },
+  }));
 }
 
 const time = (text) => `${day(text.slice(0, 10))} ${hour(text)}`;
@@ -83,6 +121,7 @@ async function showPage() {
     rows(games["channel-games"]),
     { first: 10, caption: "Categories" },
   );
+  showSessions(rows(sessions), range);
   table(
     "sessions-table",
     [

@@ -126,7 +126,7 @@ export function showRange(status, range, action, about = []) {
   summary.textContent = `${shown}, UTC. ${there}`;
   return get("coverage", range).then(({ coverage }) => {
     const [{ nb_hours: known, nb_hours_due: due }] = rows(coverage);
-    const without = known < due ? " The others are missing, and count nowhere." : "";
+    const without = known < due ? " Missing hours count nowhere." : "";
     summary.textContent = `${shown}, UTC: ${count(known)} of ${plural(due, "hour")} with a snapshot.${without} ${there}`;
   });
 }

@@ -234,6 +234,7 @@ def test_search_leads_by_keyboard_to_a_channel(watched: Watched, machine: Machin
     expect(frame.locator("#days-chart .barlayer path").first).to_be_attached()
     expect(frame.locator("#games-table")).to_contain_text("Draughts")
     assert frame.locator("#sessions-table tbody tr").count() == 1
+    expect(frame.locator("#sessions-chart .scatterlayer path.js-line")).to_have_count(1)
     seen = frame.locator("#numbers div", has_text="Seen in snapshots").locator("dd")
     [(start,)] = ask(machine, "select max(file_name_date) - 6 from {agg_platform_hourly}")
     [(observations,)] = ask(
