@@ -34,7 +34,22 @@ def test_all_of_it_restarts_rotates_its_logs_and_listens_on_loopback() -> None:
     # An upgrade stops the scheduler, whose tasks report to the API server, before it.
     assert services["scheduler"]["depends_on"]["api-server"]["restart"] is True
     for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"] and service["pids_limit"]
         if name != "postgres":
-            assert service["security_opt"] == ["no-new-privileges:true"] and service["cap_drop"] == ["ALL"]
+            assert service["cap_drop"] == ["ALL"]
         assert service["logging"]["options"]["max-size"]
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_only_airflow_reaches_its_database_and_only_the_web_server_signs_sessions() -> None:
+    services = read({**SECRETS})
+    assert {name for name, service in services.items() if "database" in service.get("networks", [])} == {
+        "postgres",
+        "init",
+        *LONG_RUNNING,
+    }
+    assert services["postgres"]["networks"] == ["database"]
+    signing = {
+        name for name, service in services.items() if "AIRFLOW__API__SECRET_KEY" in service.get("environment", {})
+    }
+    assert signing == {"api-server"}
