@@ -68,7 +68,7 @@ demo: export HEALTHCHECK_RELOAD_URL =
 demo: $(MANIFEST) ## Two weeks of simulated history with the web UI on top, in demo/, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m include.local demo
 
-pictures: $(VENV)/.installed-dev ## README's pictures, from what make demo has left in demo/ (needs Chromium)
+pictures: $(VENV)/.installed-dev $(MANIFEST) ## README's pictures, from a make demo of its own (needs Chromium)
 	@$(BIN)/python tests/pictures.py
 
 reload: $(MANIFEST) ## Days made again from raw: START=2025-08-01 END=2025-08-14 (both included), or ALL=1
