@@ -60,7 +60,9 @@ def take(browser: Browser, url: str, password: str) -> None:
         page.get_by_text("Dags", exact=True).first.wait_for()
         page.goto(f"{url}/{address}")
         if last is None:
+            page.set_viewport_size({"width": 1600, "height": 1000})
             page.get_by_role("button", name="Graph").first.click()
+            page.get_by_role("button", name="Expand all task groups").click()
             page.locator(".react-flow__node").first.wait_for()
             page.wait_for_timeout(3000)  # it moves into the middle of the window
             page.screenshot(path=ROOT / "docs" / name)

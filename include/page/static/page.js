@@ -212,7 +212,7 @@ function roomy(values, pixels, radius) {
 }
 
 /**
- * Games whose names have room above their circles, and where it is; the most watched first.
+ * Games whose names have room above or below their circles, and where it is; the most watched first.
  * @param at gives a game's place and its circle's radius, in pixels; y upwards
  * @returns of each such game, Plotly's text position
  */
@@ -224,17 +224,18 @@ function labelled(games, width, at) {
   const named = [];
   for (const one of all) {
     const length = LETTER * shorten(gameName(one.game), 20).length;
-    const side = { "top center": length / 2, "top left": length + one.radius, "top right": -one.radius };
-    const position = Object.keys(side).find((name) => {
+    const side = { center: length / 2, left: length + one.radius, right: -one.radius };
+    const positions = ["top", "bottom"].flatMap((end) => Object.keys(side).map((name) => [end, name]));
+    const position = positions.find(([end, name]) => {
       const left = one.x - side[name];
-      const bottom = one.y + one.radius;
+      const bottom = end === "top" ? one.y + one.radius : one.y - one.radius - 16;
       const box = { left: left - GAP / 2, right: left + length + GAP / 2, bottom, top: bottom + 16 };
       const others = all.filter((other) => other !== one).map(circle);
       if (left < 0 || left + length > width || !isFree(box, [...others, ...named.map((other) => other.box)])) return false;
       one.box = box;
       return true;
     });
-    if (position && named.length < (width > 800 ? 15 : 5)) named.push({ ...one, position });
+    if (position && named.length < (width > 800 ? 15 : 5)) named.push({ ...one, position: position.join(" ") });
   }
   return new Map(named.map(({ game, position }) => [game, position]));
 }
