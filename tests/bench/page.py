@@ -30,6 +30,7 @@ PAGES = {
     "all games": (
         "status",
         "hours",
+        "coverage",
         "viewers",
         "top-games",
         "games?limit=10",
@@ -46,11 +47,16 @@ PAGES = {
         "languages?key={key}",
         "spread?key={key}",
     ),
+    "comparing": (
+        "compared-games?games={key}",
+        "compared-channels?channels={channel}",
+    ),
     "a channel": (
         "channel?channel={channel}",
         "channel-days?channel={channel}",
         "channel-hours?channel={channel}",
         "channel-games?channel={channel}",
+        "channel-places?channel={channel}",
         "sessions?channel={channel}",
     ),
 }
