@@ -590,33 +590,42 @@ CHANNEL_GAMES = Query(
     about="channel",
 )
 
+# With a table of its own, a scan of the facts skips what holds none of the channel's categories.
+_OWN_GAMES = """
+    create temp table own_games as
+    select game_id, round(sum(viewer_hours), 6) as viewer_hours
+    from {fact_streams}
+    where user_id = $user_id
+    group by game_id
+"""
+
 # By viewer hours among all channels of the category. Older facts have none.
 CHANNEL_PLACES = Query(
     ("fact_streams",),
     """
-    with own as (
-        select game_id, round(sum(viewer_hours), 6) as viewer_hours
-        from {fact_streams}
-        where user_id = $user_id
-        group by game_id
-    ),
-    watched as (
+    with watched as (
         select game_id, user_id, round(sum(viewer_hours), 6) as viewer_hours
         from {fact_streams}
-        where game_id in (select game_id from own) or game_id is null
+        where game_id in (select game_id from own_games)
+        group by game_id, user_id
+        union all
+        select game_id, user_id, round(sum(viewer_hours), 6) as viewer_hours
+        from {fact_streams}
+        where game_id is null and exists (select 1 from own_games where game_id is null)
         group by game_id, user_id
     )
     select
-        coalesce(own.game_id, -1) as game_key,
-        own.viewer_hours,
-        1 + count(*) filter (watched.viewer_hours > own.viewer_hours) as place,
+        coalesce(own_games.game_id, -1) as game_key,
+        own_games.viewer_hours,
+        1 + count(*) filter (watched.viewer_hours > own_games.viewer_hours) as place,
         count(*) as nb_channels
-    from own
-    join watched on own.game_id is not distinct from watched.game_id
-    where own.viewer_hours is not null
+    from own_games
+    join watched on own_games.game_id is not distinct from watched.game_id
+    where own_games.viewer_hours is not null
     group by all
     order by game_key
     """,
+    (_OWN_GAMES,),
     about="channel",
 )
 

@@ -23,5 +23,5 @@ from {{ ref('int_game_snapshots') }}
 inner join {{ snapshots() }} as snapshots using (file_name_date, file_name)
 where {{ in_partition('file_name_date') }}
 group by file_name_date, hour_at, game_key, language
--- Who asks for all languages together skips the rest, eight ninths of the rows.
-order by language <> '*', game_key, language, hour_at
+-- A query for one language, or for all of them together, skips the other rows.
+order by language <> '*', language, game_key, hour_at
