@@ -47,7 +47,7 @@ FORMATS: dict[str, tuple[Use[Any], str]] = {
     "parquet": (as_parquet, "application/vnd.apache.parquet"),
 }
 
-# A visitor's page asks for three tables at once, and each takes milliseconds: ten visitors at the same moment.
+# A visitor's page asks for four tables at once, and each takes milliseconds: eight visitors at the same moment.
 MOST_WAITING = 32
 
 Name = Literal[

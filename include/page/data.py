@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Annotated, TypeVar
 
 from fastapi import Query as InQuery
+from pydantic import Field
 
 from include.page.formats import Columns, as_columns
 from include.page.parquet import DIMENSIONS, Listing, PageError, Reader, Tables
@@ -75,8 +76,8 @@ class Asked:
     viewers: Annotated[int, InQuery(ge=0, lt=2**31)] = 10
     language: Annotated[str, InQuery(max_length=20)] = "*"
     channel: Annotated[int | None, InQuery(ge=0, lt=2**63)] = None
-    games: Annotated[list[int] | None, InQuery(max_length=MOST_COMPARED)] = None
-    channels: Annotated[list[int] | None, InQuery(max_length=MOST_COMPARED)] = None
+    games: Annotated[list[Annotated[int, Field(ge=-1, lt=2**63)]] | None, InQuery(max_length=MOST_COMPARED)] = None
+    channels: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]] | None, InQuery(max_length=MOST_COMPARED)] = None
     q: Annotated[str, InQuery(max_length=100)] = ""
 
 
@@ -156,8 +157,8 @@ class Data:
             "viewers": asked.viewers,
             "language": asked.language,
             "user_id": asked.channel,
-            "games": asked.games,
-            "channels": asked.channels,
+            "games": _once(asked.games),
+            "channels": _once(asked.channels),
             "q": asked.q.strip(),
         }
         # As many days before, or as many as there can be.
@@ -220,10 +221,15 @@ def _range(asked: Asked, default: tuple[date, date]) -> tuple[date, date]:
     return start, end
 
 
+def _once(keys: Sequence[int] | None) -> list[int]:
+    """Each key once, in the order of the address."""
+    return list(dict.fromkeys(keys or []))
+
+
 def _named(tables: Tables, about: About, asked: Asked) -> dict[str, object]:
     """The names of what a table is about."""
-    games: Sequence[int | None] = asked.games or [None]
-    channels: Sequence[int | None] = asked.channels or [None]
+    games: Sequence[int | None] = _once(asked.games) or [None]
+    channels: Sequence[int | None] = _once(asked.channels) or [None]
     match about:
         case "game":
             return _game(tables, asked.key)

@@ -459,7 +459,11 @@ COMPARED_CHANNELS = Query(
         coalesce(viewer_hours, 0) as viewer_hours,
         coalesce(nb_observations, 0) as nb_observations
     from (select unnest($channels::bigint[]) as user_id) as channels
-    cross join (select distinct file_name_date from {agg_platform_hourly}) as days
+    cross join (
+        select distinct file_name_date
+        from {agg_platform_hourly}
+        where file_name_date in (select unnest($agg_user_viewership_days::date[]))
+    ) as days
     left join (
         select * from {agg_user_viewership} where user_id in (select unnest($channels::bigint[]))
     ) as seen using (user_id, file_name_date)
@@ -618,7 +622,7 @@ CHANNEL_PLACES = Query(
         coalesce(own_games.game_id, -1) as game_key,
         own_games.viewer_hours,
         1 + count(*) filter (watched.viewer_hours > own_games.viewer_hours) as place,
-        count(*) as nb_channels
+        count(watched.viewer_hours) as nb_channels
     from own_games
     join watched on own_games.game_id is not distinct from watched.game_id
     where own_games.viewer_hours is not null

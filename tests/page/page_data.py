@@ -25,7 +25,9 @@ SCHEMAS = {
     "agg_game_viewership": "n:game_key n:game_id s:game_name n:nb_channels x:avg_viewers n:peak_viewers x:viewer_hours "
     "x:channel_median x:channel_p90 x:channel_p99 x:top_1_share x:top_10_share x:gini",
     "fact_streams": "n:user_id n:game_id n:nb_files l:file_names x:avg_viewer_count n:sum_viewer_count "
-    "n:nb_observations n:max_viewer_count n:game_key",
+    "n:nb_observations n:max_viewer_count n:game_key x:viewer_hours",
+    "agg_game_hourly": "t:hour_at n:game_key s:language x:avg_viewers x:avg_streams",
+    "agg_user_viewership": "n:user_id x:avg_viewers n:peak_viewers x:viewer_hours n:nb_observations",
     "dim_games": "n:game_key n:game_id s:game_name",
     "dim_users": "n:user_id s:user_login s:user_name",
 }

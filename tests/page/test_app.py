@@ -11,7 +11,7 @@ import selectors
 import shutil
 import unicodedata
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import duckdb
@@ -103,6 +103,8 @@ def test_a_range_without_data(client: TestClient) -> None:
         (404, "compared-games?games=7&games=12345", "There is no category with the key 12345."),
         (422, "compared-games?games=1&games=2&games=3&games=4&games=5&games=6", "games: "),
         (422, "compared-channels?channels=x", "channels: "),
+        (422, "compared-channels?channels=-1", "channels: "),
+        (422, f"compared-games?games={'1' * 45}", "games: "),
         (404, "compared-channels?channels=12345678", "There is no channel with the id 12345678."),
         (422, "sessions", "channel: which channel?"),
         (404, "channel?channel=12345678", "There is no channel with the id 12345678."),
@@ -391,3 +393,52 @@ def test_one_snapshot_is_a_number_and_no_line(tmp_path: Path) -> None:
             "3,456 viewers of 12 streams on Tue 10 Mar 14:07: one snapshot, and no line yet."
         )
         expect(page.locator("#viewers-chart")).to_be_hidden()
+
+
+def test_what_is_compared_twice_is_there_once(client: TestClient) -> None:
+    once = client.get("/data/compared-channels", params={**ALL, "channels": [2, 4]}).json()
+    assert client.get("/data/compared-channels", params={**ALL, "channels": [2, 4, 2]}).json() == once
+
+
+@pytest.mark.airflow
+@needs_browser
+def test_over_months_an_hour_counts_like_any_other(tmp_path: Path) -> None:
+    """Lines have a point a day then: one of a single hour is no equal of one of 24."""
+    first, last = NOW - timedelta(days=70), NOW
+    for day, hours, viewers in ((first, 24, 100.0), (last, 1, 1000.0)):
+        times = [datetime.combine(day.date(), time(hour)) for hour in range(hours)]
+        seen = {"nb_streams": 5, "nb_viewers": int(viewers), "nb_channels": 5, "nb_games": 1}
+        snapshots = [{"snapshot_at": at, **seen} for at in times]
+        write(partition(tmp_path, "agg_platform_hourly", day.date()), "agg_platform_hourly", snapshots)
+        rows = [{"hour_at": at, "game_key": 7, "language": "*", "avg_viewers": viewers} for at in times]
+        write(partition(tmp_path, "agg_game_hourly", day.date()), "agg_game_hourly", rows)
+    write(
+        partition(tmp_path, "dim_games", first.date()),
+        "dim_games",
+        [{"game_key": 7, "game_id": 7, "game_name": HOSTILE}],
+    )
+    with serving(create_app(tmp_path, lambda: NOW)) as port, blank_page() as page:
+        days = f"start={first.date()}&end={last.date()}"
+        page.goto(f"http://127.0.0.1:{port}/compare?games=7&{days}")
+        # (24 x 100 + 1 x 1,000) / 25
+        expect(page.locator("#compared-table tbody td").first).to_have_text("136")
+        expect(page.locator("#lines-chart .scatterlayer .trace")).to_have_count(1)
+        # A name is no part of the template, which reads %{…}.
+        template = page.evaluate("document.getElementById('lines-chart').data[0].hovertemplate")
+        assert template.startswith("%{meta}<br>")
+        page.goto(f"http://127.0.0.1:{port}/?start={last.date() - timedelta(days=65)}&end={last.date()}")
+        expect(page.locator("#viewers-summary")).to_contain_text("a day's average, and no line yet.")
+
+
+@pytest.mark.airflow
+@needs_browser
+def test_a_channel_has_its_page_where_its_place_is_refused(made: Made) -> None:
+    for day in DAYS:
+        seen = {"user_id": 2, "avg_viewers": 5.0, "peak_viewers": 9, "viewer_hours": 5.0, "nb_observations": 1}
+        write(partition(made.folder, "agg_user_viewership", day), "agg_user_viewership", [seen])
+    with serving(create_app(made.folder, lambda: NOW)) as port, blank_page() as page:
+        refused = '{"detail": "Too much memory: choose a shorter range."}'
+        page.route("**/data/channel-places*", lambda route: route.fulfill(status=503, body=refused))
+        page.goto(f"http://127.0.0.1:{port}/channel?channel=2")
+        expect(page.locator("#status")).to_have_text("Too much memory: choose a shorter range.")
+        expect(page.locator("#days-chart .barlayer path").first).to_be_attached()

@@ -302,6 +302,19 @@ def test_older_facts_have_no_sums(tmp_path: Path) -> None:
         partition(tmp_path, "fact_streams", DAYS[1]).unlink()
 
 
+def test_a_place_is_one_among_channels_that_have_one(tmp_path: Path) -> None:
+    """Older facts say no viewer hours: their channels are no part of the number."""
+
+    def fact(user: int, hours: float | None) -> Row:
+        return {"user_id": user, "game_id": 7, "viewer_hours": hours}
+
+    write(partition(tmp_path, "fact_streams", DAYS[0]), "fact_streams", [fact(user, None) for user in range(3, 103)])
+    write(partition(tmp_path, "fact_streams", DAYS[1]), "fact_streams", [fact(1, 9.0), fact(2, 5.0)])
+    write(partition(tmp_path, "dim_users", DAYS[0]), "dim_users", [{"user_id": 2, "user_login": "two"}])
+    answer = TestClient(create_app(tmp_path, lambda: NOW)).get("/data/channel-places", params={"channel": 2, **ALL})
+    assert answer.json()["channel-places"] == {"game_key": [7], "viewer_hours": [5.0], "place": [2], "nb_channels": [2]}
+
+
 def test_the_default_range_is_a_week_up_to_the_newest_day(tmp_path: Path) -> None:
     for days_ago in (3, 9, 30):
         path = partition(tmp_path, "agg_platform_hourly", NOW.date() - timedelta(days=days_ago))

@@ -98,29 +98,33 @@ async function showPage() {
     ["Days on air", count(numbersOf.nb_days)],
     ["Language", about.channel_language === null ? "–" : languageName(about.channel_language)],
   ]);
-  const parts = ["channel-days", "channel-hours", "channel-games", "sessions", "channel-places"];
-  const [days, hours, games, { sessions }, places] = await Promise.all(parts.map((part) => get(part, asked)));
+  const parts = ["channel-days", "channel-hours", "channel-games", "sessions"];
+  const [days, hours, games, { sessions }] = await Promise.all(parts.map((part) => get(part, asked)));
   showDays(days["channel-days"]);
   showHours(rows(hours["channel-hours"]));
   const link = (game) => element("a", element("bdi", gameName(game)), { href: gameUrl(game.game_key, range) });
-  const placed = new Map(rows(places["channel-places"]).map((place) => [place.game_key, place]));
-  const placeOf = ({ game_key: key }) => {
-    const found = placed.get(key);
-    return found ? `${count(found.place)} of ${count(found.nb_channels)}` : "–";
+  const showGames = (places) => {
+    const placed = new Map(places.map((place) => [place.game_key, place]));
+    const placeOf = ({ game_key: key }) => {
+      const found = placed.get(key);
+      if (!found) return "–";
+      return `${count(found.place)} of ${count(found.nb_channels)}, by ${compact(found.viewer_hours)} viewer hours`;
+    };
+    table(
+      "games-table",
+      [
+        { key: "rank", label: "Rank" },
+        { key: "game_name", label: "Category", isText: true, cell: link },
+        { key: "stream_hours", label: "Hours on air" },
+        { key: "avg_viewers", label: "Average viewers" },
+        { key: "viewer_hours", label: "Viewer hours", show: compact },
+        { key: "place", label: "Place among its channels", cell: placeOf },
+      ],
+      rows(games["channel-games"]),
+      { first: 10, caption: "Categories" },
+    );
   };
-  table(
-    "games-table",
-    [
-      { key: "rank", label: "Rank" },
-      { key: "game_name", label: "Category", isText: true, cell: link },
-      { key: "stream_hours", label: "Hours on air" },
-      { key: "avg_viewers", label: "Average viewers" },
-      { key: "viewer_hours", label: "Viewer hours", show: compact },
-      { key: "place", label: "Place among its channels", cell: placeOf },
-    ],
-    rows(games["channel-games"]),
-    { first: 10, caption: "Categories" },
-  );
+  showGames([]);
   showSessions(rows(sessions), range);
   table(
     "sessions-table",
@@ -137,6 +141,8 @@ async function showPage() {
     { first: 20, caption: "Sessions, the newest first" },
   );
   say();
+  // It takes longest, and may be refused: all facts of the channel's categories are read.
+  get("channel-places", asked).then((places) => showGames(rows(places["channel-places"]))).catch(say);
 }
 
 showPage().catch(say);

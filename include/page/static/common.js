@@ -133,7 +133,7 @@ export function showRange(status, range, action, about = []) {
 
 /**
  * The search field with links to what is found, by any part of the name; arrow keys go from one to the next.
- * @param address of something found, of which `kind` is "game" or "channel"
+ * @param address gives that of something found; its `kind` is "game" or "channel"
  * @param kind what alone is looked for
  */
 export function search(address, kind = null) {
@@ -145,7 +145,8 @@ export function search(address, kind = null) {
     const all = q ? rows((await get("search", { q })).search) : [];
     const found = all.filter((one) => !kind || one.kind === kind);
     if (asked !== newest) return; // more has been typed since
-    byId("found-summary").textContent = q && !found.length ? `Nothing has “${plain(q)}” in its name.` : "";
+    const nothing = { game: "No category", channel: "No channel" }[kind] ?? "Nothing";
+    byId("found-summary").textContent = q && !found.length ? `${nothing} has “${plain(q)}” in its name.` : "";
     list.replaceChildren(
       ...found.map((one) => {
         const isGame = one.kind === "game";
@@ -331,6 +332,9 @@ export function withGaps(times, values, step) {
   });
   return { type: "scatter", x, y, mode: "lines+markers", marker: { size, opacity: 1 } };
 }
+
+/** Whether lines have a point a day, since the points of hours would run together: HOURLY_DAYS in data.py. */
+export const isDaily = (range) => (utc(range.end) - utc(range.start)) / HOUR / 24 >= 62;
 
 /** The days of a range as an axis of time: whole days, or the hours of one, never closer than they can be read. */
 export function timeAxis(range, width) {

@@ -2,7 +2,7 @@
 
 import {
   DASHES, HOUR, SERIES, amountAxis, byId, channelName, channelUrl, chart, compareUrl, count, day, element, escaped, gameName,
-  gameUrl, get, hour, plural, query, rows, say, search, shorten, showDownloads, showRange, table, timeAxis, utc, withGaps,
+  gameUrl, get, hour, isDaily, plural, query, rows, say, search, shorten, showDownloads, showRange, table, timeAxis, withGaps,
 } from "./common.js";
 
 const MOST = 5;
@@ -17,8 +17,8 @@ function showLines(lines, range, step) {
   const summary = byId("lines-summary");
   byId("lines-chart").hidden = times < 2;
   summary.textContent = times
-    ? `Viewers on average, by ${step === HOUR ? "hour" : "day"}, from ${plural(times, step === HOUR ? "hour" : "day")} with a snapshot.`
-    : "No hour of this range has a snapshot; days before this measure was made have none.";
+    ? `Viewers on average, by ${step === HOUR ? "hour" : "day"}, from ${plural(times, step === HOUR ? "hour" : "day")} with this measure.`
+    : "No day of this range has this measure; days that were made before it have none.";
   if (times === 1) summary.textContent += ` One is no line: ${at(each[0].times[0])}.`;
   if (times < 2) return;
   const label = `Lines of viewers: ${each.map(({ name, values }) => `${name}, up to ${count(Math.max(...values))}`).join("; ")}.`;
@@ -26,7 +26,9 @@ function showLines(lines, range, step) {
     traces: each.map(({ name, times: x, values }, i) => ({
       ...withGaps(x, values, step), name: escaped(shorten(name, 24)),
       line: { color: SERIES[i], width: 2, dash: DASHES[i % 3] },
-      hovertemplate: `${escaped(name)}<br>%{y:,.0f} viewers<br>%{x|${step === HOUR ? "%a %-d %b, %H:%M" : "%a %-d %b %Y"}}<extra></extra>`,
+      // Not in the template, which would read a name's own %{…}.
+      meta: escaped(name),
+      hovertemplate: `%{meta}<br>%{y:,.0f} viewers<br>%{x|${step === HOUR ? "%a %-d %b, %H:%M" : "%a %-d %b %Y"}}<extra></extra>`,
     })),
     layout: {
       xaxis: timeAxis(range, width),
@@ -40,11 +42,12 @@ function showLines(lines, range, step) {
 
 function showTable(lines, range, { kind, link, step }) {
   const keys = lines.map(({ key }) => key);
-  // An hour counts like any other; a channel's day as often as snapshots saw it on air.
-  const weight = (point) => (kind === "games" ? 1 : point.nb_observations);
+  // A category's point counts as often as it has hours; a channel's as often as snapshots saw it on air.
+  const weight = (point) => (kind === "games" ? point.nb_hours : point.nb_observations);
   const total = (points, of) => points.reduce((sum, point) => sum + of(point), 0);
   const found = lines.map(({ key, name, points }) => {
-    const most = points.length ? Math.max(...points.map((point) => point.avg_viewers)) : null;
+    // Nobody's highest hour is none.
+    const most = Math.max(0, ...points.map((point) => point.avg_viewers)) || null;
     const all = total(points, weight);
     return {
       key, name, most,
@@ -62,7 +65,7 @@ function showTable(lines, range, { kind, link, step }) {
       { key: "average", label: kind === "games" ? "Average viewers" : "Average viewers while live" },
       { key: "most", label: step === HOUR ? "Highest hour" : "Highest day" },
       { key: "when", label: "When (UTC)", show: time },
-      { key: "key", label: "", cell: out },
+      { key: "key", label: "Remove", cell: out },
     ],
     found,
     { caption: "What is compared" },
@@ -74,7 +77,7 @@ async function showPage() {
   const status = await get("status");
   const kind = query.has("channels") ? "channels" : "games";
   const isGames = kind === "games";
-  const keys = [...new Set(query.getAll(kind))];
+  const keys = [...new Set(query.getAll(kind))].slice(0, MOST);
   const range = { start: query.get("start") || status.start, end: query.get("end") || status.end };
   byId("back").href = `./?${new URLSearchParams(range)}`;
   const pairs = keys.map((key) => [kind, key]);
@@ -82,6 +85,7 @@ async function showPage() {
   if (status.last_day) showRange(status, range, "compare", pairs).catch(say);
   byId("search").hidden = keys.length >= MOST;
   const only = keys.length ? kind.slice(0, -1) : null;
+  if (only) byId("search-label").textContent = isGames ? "Add a category" : "Add a channel";
   search((one) => compareUrl(`${one.kind}s`, one.kind === only ? [...keys, one.key] : [one.key], range), only);
   if (!keys.length) return say("Look for a category or a channel to begin with.");
   const asked = { ...range, [kind]: keys };
@@ -96,9 +100,8 @@ async function showPage() {
   byId("content").hidden = false;
   byId("lines-get").dataset.name = name;
   showDownloads(asked);
-  // A long range has a point a day, and so have channels, of which each day is known.
-  const isDaily = !isGames || (utc(range.end) - utc(range.start)) / HOUR / 24 >= 62;
-  const step = isDaily ? 24 * HOUR : HOUR;
+  // Channels are known by day.
+  const step = isGames && !isDaily(range) ? HOUR : 24 * HOUR;
   const link = (one) => element("a", element("bdi", one.name), { href: isGames ? gameUrl(one.key, range) : channelUrl(one.key, range) });
   showLines(lines, range, step);
   showTable(lines, range, { kind, link, step });

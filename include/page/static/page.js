@@ -2,7 +2,7 @@
 
 import {
   DASHES, HOUR, SERIES, amountAxis, byId, change, channelUrl, chart, compact, count, day, dayAxis, element, escaped, gameName,
-  gameUrl, get, gini, hour, languageName, percent, plain, plural, query, rows, say, search, shorten, showDownloads, showRange,
+  gameUrl, get, gini, hour, isDaily, languageName, percent, plain, plural, query, rows, say, search, shorten, showDownloads, showRange,
   table, timeAxis, utc, withGaps,
 } from "./common.js";
 
@@ -102,23 +102,23 @@ function showGaps(hours) {
 }
 
 function showViewers({ time, nb_viewers, nb_streams }, range) {
-  const isDaily = (utc(range.end) - utc(range.start)) / HOUR / 24 >= 62;
-  const at = (text) => day(text.slice(0, 10)) + (isDaily ? "" : ` ${hour(text)}`);
+  const byDay = isDaily(range);
+  const at = (text) => day(text.slice(0, 10)) + (byDay ? "" : ` ${hour(text)}`);
   const isOne = time.length === 1;
   byId("viewers-summary").textContent = isOne
-    ? `${plural(nb_viewers[0], "viewer")} of ${plural(nb_streams[0], "stream")} on ${at(time[0])}: one snapshot, and no line yet.`
+    ? `${plural(nb_viewers[0], "viewer")} of ${plural(nb_streams[0], "stream")} on ${at(time[0])}: ${byDay ? "a day's average" : "one snapshot"}, and no line yet.`
     : "";
   for (const id of ["viewers-chart", "streams-chart"]) byId(id).hidden = isOne;
   if (isOne) return;
   const draw = (id, values, name, color) => {
     const most = values.indexOf(Math.max(...values));
     const label =
-      `Line: ${name} ${isDaily ? "by day" : "by snapshot"}, from ${count(Math.min(...values))} to ` +
+      `Line: ${name} ${byDay ? "by day" : "by snapshot"}, from ${count(Math.min(...values))} to ` +
       `${count(values[most])}, most on ${at(time[most])}.`;
     chart(id, label, (_, width) => ({
       traces: [{
-        ...withGaps(time, values, isDaily ? 24 * HOUR : HOUR), line: { color, width: 2 },
-        hovertemplate: `%{y:,.0f} ${name}<br>%{x|${isDaily ? "%a %-d %b %Y" : "%a %-d %b, %H:%M"}}<extra></extra>`,
+        ...withGaps(time, values, byDay ? 24 * HOUR : HOUR), line: { color, width: 2 },
+        hovertemplate: `%{y:,.0f} ${name}<br>%{x|${byDay ? "%a %-d %b %Y" : "%a %-d %b, %H:%M"}}<extra></extra>`,
       }],
       layout: {
         xaxis: timeAxis(range, width),
@@ -242,8 +242,8 @@ function labelled(games, width, at) {
 
 /**
  * Draws games as circles with names where there is room; a click on one opens its page.
- * @param of tells the places of a game on the axes `x` and `y` (each a `value`, perhaps `isLog`, and the axis of Plotly),
- *   its `size`, and the `words` said of it
+ * @param x and y: a game's `value` on the axis, its `title` for a wide or narrow chart, perhaps `isLog` and `tickformat`
+ * @param size of a game's circle; `words`: the lines of its hover text, after its name
  */
 function circles(id, label, games, range, { x, y, size, words }) {
   const most = Math.max(1, ...games.map(size));
@@ -341,8 +341,8 @@ async function showPlaces(range) {
   const all = found[0]?.nb_games ?? 0;
   const cut = all > found.length ? ` The ${count(found.length)} most watched are shown.` : "";
   byId("places-summary").textContent = found.length
-    ? `${plural(all, "category", "categories")}, from ${plural(found[0].nb_hours, "hour")} with a snapshot.${cut}`
-    : "No hour of this range has such streams; days before this measure was made have none.";
+    ? `${plural(all, "category", "categories")}, from ${plural(found[0].nb_hours, "hour")} with this measure.${cut}`
+    : "No hour of this range has such streams; days that were made before this measure have none.";
   document.querySelector("[data-name=places]").dataset.query = new URLSearchParams(asked);
   showDownloads(range);
   const shown = found.filter((place) => place.viewers_per_stream > 0);
