@@ -26,9 +26,12 @@ def serving(app: FastAPI) -> Iterator[int]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join(30)
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            # Also where the test has failed: the process would wait for the thread for ever.
+            server.should_exit = True
+            thread.join(30)
         assert not thread.is_alive()
 
 
